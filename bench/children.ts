@@ -1,0 +1,70 @@
+/** Programs of this folder and of loadtest/ as processes of their own, so that they share no event loop with what they measure. */
+import { spawn } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { LoadSettings } from '../loadtest/generator.ts';
+import type { LoadResult } from '../loadtest/result.ts';
+import type { CeilingResult, CeilingSettings } from './ceiling.ts';
+import { CpuSampler, type ProcessCpu } from './cpu.ts';
+
+export interface Measured<T> {
+  readonly result: T;
+  /** Cores by label; `load` is the program itself. */
+  readonly cpu: ReadonlyMap<string, ProcessCpu>;
+}
+
+export type LoadRun = Pick<LoadSettings, 'url' | 'workload' | 'rate' | 'seconds' | 'warmupSeconds'> & {
+  readonly names?: number;
+  readonly opsPerFrame?: number;
+  readonly sockets?: number;
+};
+
+/** Runs the load driver beside the processes `others` (pids by label). */
+export async function runLoadDriver(run: LoadRun, others: ReadonlyMap<string, number>): Promise<Measured<LoadResult>> {
+  const args = [
+    ...['--url', run.url, '--workload', run.workload, '--rate', String(run.rate)],
+    ...['--seconds', String(run.seconds), '--warmup', String(run.warmupSeconds), '--json', '-'],
+    ...(run.names === undefined ? [] : ['--names', String(run.names)]),
+    ...(run.opsPerFrame === undefined ? [] : ['--ops-per-frame', String(run.opsPerFrame)]),
+    ...(run.sockets === undefined ? [] : ['--sockets', String(run.sockets)]),
+  ];
+  return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [result.fromWallMs, result.toWallMs]);
+}
+
+/** Runs the ceiling beside the processes `others`. */
+export async function runCeilingProgram(
+  settings: CeilingSettings,
+  others: ReadonlyMap<string, number>,
+): Promise<Measured<CeilingResult>> {
+  const window = (result: CeilingResult): [number, number] => [result.fromWallMs, result.toWallMs];
+  return runProgram<CeilingResult>('./ceiling.js', [JSON.stringify(settings)], others, window);
+}
+
+async function runProgram<T>(
+  path: string,
+  args: readonly string[],
+  others: ReadonlyMap<string, number>,
+  windowOf: (result: T) => [number, number],
+): Promise<Measured<T>> {
+  const program = fileURLToPath(new URL(path, import.meta.url));
+  const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const sampler = new CpuSampler(new Map([...others, ['load', child.pid!]]));
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  sampler.stop();
+  if (output === '') throw new Error(`${path} ended with ${code} and no result`);
+  const result = JSON.parse(output) as T;
+  return { result, cpu: sampler.between(...windowOf(result)) };
+}
+
+/** Bytes of the files below a folder. */
+export function folderBytes(folder: string): number {
+  let bytes = 0;
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile()) continue;
+    bytes += statSync(join(entry.parentPath, entry.name), { throwIfNoEntry: false })?.size ?? 0;
+  }
+  return bytes;
+}

@@ -1,0 +1,98 @@
+/**
+ * Who used how many cores, read from /proc: each process's main thread, and
+ * its other threads, busiest first. Samples are taken all the time and the
+ * measured window is cut out afterwards.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+
+const SAMPLE_MS = 250;
+/** Of nearly every Linux; the kernel reports times in these whatever its own tick is. */
+const TICKS_PER_SECOND = 100;
+
+interface Sample {
+  readonly wallMs: number;
+  /** Ticks by «label thread id». */
+  readonly ticks: ReadonlyMap<string, number>;
+}
+
+export interface ProcessCpu {
+  readonly total: number;
+  readonly main: number;
+  /** Cores of its other threads, busiest first. */
+  readonly others: readonly number[];
+}
+
+export class CpuSampler {
+  readonly #pids: ReadonlyMap<string, number>;
+  readonly #samples: Sample[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  /** @param pids by label */
+  constructor(pids: ReadonlyMap<string, number>) {
+    this.#pids = pids;
+    this.#sample();
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#sample();
+  }
+
+  /** Cores used between two wall-clock times. */
+  between(fromWallMs: number, toWallMs: number): Map<string, ProcessCpu> {
+    const from = this.#samples.findLast((sample) => sample.wallMs <= fromWallMs) ?? this.#samples[0];
+    const to = this.#samples.find((sample) => sample.wallMs >= toWallMs) ?? this.#samples.at(-1)!;
+    const seconds = Math.max(SAMPLE_MS, to.wallMs - from.wallMs) / 1000;
+    const usage = new Map<string, ProcessCpu>();
+    for (const [label, pid] of this.#pids) {
+      let main = 0;
+      const others: number[] = [];
+      for (const [key, ticks] of to.ticks) {
+        if (!key.startsWith(`${label} `)) continue;
+        const cores = (ticks - (from.ticks.get(key) ?? 0)) / TICKS_PER_SECOND / seconds;
+        if (key === `${label} ${pid}`) main = cores;
+        else others.push(cores);
+      }
+      others.sort((a, b) => b - a);
+      usage.set(label, { total: main + others.reduce((sum, cores) => sum + cores, 0), main, others });
+    }
+    return usage;
+  }
+
+  #sample(): void {
+    const ticks = new Map<string, number>();
+    for (const [label, pid] of this.#pids) {
+      for (const thread of threadsOf(pid)) {
+        const used = ticksOf(pid, thread);
+        if (used !== undefined) ticks.set(`${label} ${thread}`, used);
+      }
+    }
+    this.#samples.push({ wallMs: performance.timeOrigin + performance.now(), ticks });
+  }
+}
+
+function threadsOf(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+}
+
+/** User and system time of one thread. */
+function ticksOf(pid: number, thread: string): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(fields[11]) + Number(fields[12]);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Resident memory of a process, in bytes. */
+export function residentBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
+}

@@ -1,0 +1,175 @@
+/**
+ * Keeps the journal of a term short: copies slots out of it, oldest first, and
+ * deletes what no slot needs any more. All of it rides along in commits.
+ *
+ *   effect on a slot ──► dirty, in the queue with its seq
+ *   journal since the queue's head > budget ──► the head is frozen: its state at
+ *     this entry becomes chunks; the slot record names them in the Txn of the
+ *     last chunk, and loses the journal segments before
+ *   entries older than every dirty slot ──► deleted
+ *
+ * Slots taken over come first, whatever the journal's length: until their
+ * records name only this term, the journals of the dead ones have to stay.
+ */
+import { LIMITS } from '../limits.ts';
+import { encodeCheckpoint } from '../lock/checkpoint.ts';
+import type { Change } from '../shard/store.ts';
+import { checkpointKey, checkpointPrefix, encodeRecord, journalKey, slotKey, type Position, type SlotRecord } from '../slots/records.ts';
+import { prefixEnd } from '../shard/store.ts';
+import type { Hold } from './hold.ts';
+
+/** Journal that may be deleted piles up to this before a commit carries the deletion. */
+const TRUNCATE_BYTES = 2 * 1024 * 1024;
+const SHARE_BYTES_MIN = 64 * 1024;
+/** Chunk put, record put and deletion of the old chunks, times the slots of one commit, stay under txnOpsMax. */
+const CHANGES_MAX = 96;
+
+interface Frozen {
+  readonly hold: Hold;
+  readonly position: Position;
+  readonly chunks: readonly Uint8Array[];
+  readonly counter: number;
+  next: number;
+}
+
+export class Checkpoints {
+  private readonly term: string;
+  private queue: Hold[] = [];
+  private inherited: Hold[] = [];
+  private frozen: Frozen | undefined;
+  /** Bytes of all entries of the term, and of them at the last deletion. */
+  private written = 0;
+  private deletedTo = 1;
+  private deletedAtBytes = 0;
+  /** Sum of the last checkpoints of all slots. */
+  private stateBytes = 0;
+
+  constructor(term: string) {
+    this.term = term;
+  }
+
+  /** A slot that was taken over with journal segments of other terms. */
+  inherit(hold: Hold): void {
+    hold.inherited = true;
+    this.stateBytes += hold.checkpointBytes;
+    this.inherited.push(hold);
+  }
+
+  /** An effect of the slot was added to the entry `seq`. */
+  touched(hold: Hold, seq: number): void {
+    if (hold.dirtySince !== 0) return;
+    hold.dirtySince = seq;
+    hold.dirtyAtBytes = this.written;
+    this.queue.push(hold);
+  }
+
+  /** True when a commit should be made for checkpoints alone. */
+  get pressing(): boolean {
+    return this.frozen !== undefined || this.inherited.length > 0;
+  }
+
+  get inheritedLeft(): number {
+    return this.inherited.length;
+  }
+
+  /**
+   * What rides along with the entry `seq` of `entryBytes`, whose effects are
+   * all in the slots by now. To be called once per entry.
+   */
+  plan(seq: number, entryBytes: number): Change[] {
+    this.written += entryBytes;
+    const changes: Change[] = [];
+    const share = Math.max(SHARE_BYTES_MIN, entryBytes);
+    let room = Math.min(share, LIMITS.commitBytesMax - entryBytes);
+    while (room > 0 && changes.length < CHANGES_MAX) {
+      this.frozen ??= this.freezeNext(seq);
+      if (this.frozen === undefined) break;
+      room -= this.putNext(this.frozen, changes);
+    }
+    this.truncate(seq, changes);
+    return changes;
+  }
+
+  private freezeNext(seq: number): Frozen | undefined {
+    const hold = this.nextInherited() ?? this.nextDirty();
+    if (hold === undefined) return undefined;
+    const position = { term: this.term, seq };
+    const counter = hold.slot.counter;
+    hold.dirtySince = 0;
+    const kept = counter === hold.checkpointCounter;
+    const chunks = kept ? [] : encodeCheckpoint(hold.slot, LIMITS.checkpointChunkBytes);
+    return { hold, position, chunks, counter, next: 0 };
+  }
+
+  private nextInherited(): Hold | undefined {
+    for (;;) {
+      const hold = this.inherited.pop();
+      if (hold === undefined || hold.inherited) return hold;
+    }
+  }
+
+  private nextDirty(): Hold | undefined {
+    const budget = Math.max(LIMITS.journalBytesMax / 2, this.stateBytes);
+    while (this.queue.length > 0) {
+      const head = this.queue[0];
+      if (head.dirtySince !== 0 && this.written - head.dirtyAtBytes < budget) return undefined;
+      this.queue.shift();
+      if (head.dirtySince !== 0) return head;
+    }
+    return undefined;
+  }
+
+  /** Puts the next chunk, and with the last one the slot's record. Returns the bytes it took. */
+  private putNext(frozen: Frozen, changes: Change[]): number {
+    const { hold, position, chunks } = frozen;
+    let bytes = 0;
+    if (frozen.next < chunks.length) {
+      const value = chunks[frozen.next];
+      changes.push({ put: checkpointKey(hold.slot.number, position, frozen.next), value });
+      bytes += value.length + 100;
+      frozen.next++;
+    }
+    if (frozen.next < chunks.length) return bytes;
+    const old = hold.record.checkpoint;
+    hold.record = this.recordAfter(frozen);
+    const value = encodeRecord(hold.record);
+    changes.push({ put: slotKey(hold.slot.number), value });
+    if (old !== null && chunks.length > 0) {
+      const prefix = checkpointPrefix(hold.slot.number, old);
+      changes.push({ delete: prefix, upTo: prefixEnd(prefix) });
+    }
+    this.account(frozen);
+    this.frozen = undefined;
+    return bytes + value.length + 100;
+  }
+
+  private recordAfter(frozen: Frozen): SlotRecord {
+    const { hold, position, chunks } = frozen;
+    const checkpoint = chunks.length === 0 ? hold.record.checkpoint : { ...position, chunks: chunks.length };
+    return { ...hold.record, checkpoint, segments: [{ term: this.term, from: position.seq + 1, to: null }] };
+  }
+
+  private account(frozen: Frozen): void {
+    const { hold, chunks } = frozen;
+    hold.inherited = false;
+    hold.checkpointCounter = frozen.counter;
+    if (chunks.length === 0) return;
+    const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    this.stateBytes += bytes - hold.checkpointBytes;
+    hold.checkpointBytes = bytes;
+  }
+
+  /** Deletes the entries that no dirty slot needs; never the one that is being written. */
+  private truncate(seq: number, changes: Change[]): void {
+    if (this.written - this.deletedAtBytes < TRUNCATE_BYTES) return;
+    this.deletedAtBytes = this.written;
+    let bound = seq;
+    if (this.frozen !== undefined) bound = Math.min(bound, this.deletedTo);
+    for (const hold of this.queue) {
+      if (hold.dirtySince !== 0) bound = Math.min(bound, hold.dirtySince);
+    }
+    if (bound <= this.deletedTo) return;
+    changes.push({ delete: journalKey(this.term, this.deletedTo), upTo: journalKey(this.term, bound) });
+    this.deletedTo = bound;
+  }
+}

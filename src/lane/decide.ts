@@ -1,0 +1,138 @@
+/**
+ * From an op to its place in a round: the machine decides, the outcome is
+ * written as an answer in the public grammar, and delivery learns what is still
+ * to be filled in.
+ */
+import { CODES, codeOfWire } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { apply, Outcome } from '../lock/machine.ts';
+import type { Slot } from '../lock/slot.ts';
+import { Kind, Mode, type Op, OpFlag } from '../op.ts';
+import {
+  Answer,
+  HOLDER_EXPIRES_AT,
+  Section,
+  STATE_HOLDER_EXPIRES_AT,
+  VERDICT_EXPIRES_AT,
+  writeAnswer,
+} from '../protocol/answer.ts';
+import { Todo, type Round } from './round.ts';
+
+const outcome = new Outcome();
+const answer = new Answer();
+
+/** Decides `op` on its slot and adds effects and answer to `round`. True when an effect was written. */
+export function decide(round: Round, slot: Slot, op: Op, now: number): boolean {
+  apply(slot, op, now, round.effects, outcome);
+  answer.id = op.id;
+  answer.status = outcome.status;
+  answer.code = outcome.code;
+  answer.sections = 0;
+  let todo = op.kind === Kind.get || op.kind === Kind.verify ? 0 : Todo.effect;
+  let expiresAt = 0;
+  if (outcome.code === CODES.lock_held.wire) {
+    describeHolder(slot, outcome.row);
+    expiresAt = HOLDER_EXPIRES_AT;
+    todo = Todo.times;
+  } else if (outcome.code !== 0) {
+    // Nothing was changed: only the status and the code travel.
+  } else if (op.kind === Kind.acquire || op.kind === Kind.renew) {
+    todo |= describeClaim(slot, op);
+  } else if (op.kind === Kind.get) {
+    expiresAt = describeState(slot, outcome.row);
+    if (outcome.row !== 0) todo |= Todo.times;
+  } else if (op.kind === Kind.verify) {
+    describeVerdict(outcome.current, outcome.fencingToken);
+    expiresAt = VERDICT_EXPIRES_AT;
+    if (outcome.current) todo |= Todo.times;
+  }
+  const start = writeAnswer(round.answers, answer);
+  const i = round.add(op, outcome.code, todo, start);
+  round.row[i] = outcome.row;
+  round.fencingToken[i] = outcome.fencingToken;
+  round.ttlMs[i] = outcome.ttlMs;
+  round.expiresAt[i] = start + expiresAt;
+  return outcome.changed;
+}
+
+/** An answer that needs no decision: `code` with nothing done. */
+export function refuse(round: Round, op: Op, code: number): void {
+  answer.id = op.id;
+  answer.status = CODES[codeOfWire(code) ?? 'internal'].status;
+  answer.code = code;
+  answer.sections = Section.queue;
+  answer.queueLength = 0;
+  answer.retryAfterMs = LIMITS.retryAfterMs;
+  round.add(op, code, 0, writeAnswer(round.answers, answer));
+}
+
+function describeClaim(slot: Slot, op: Op): number {
+  const { claims } = slot;
+  const { row } = outcome;
+  answer.sections = Section.claim;
+  answer.fencingToken = outcome.fencingToken;
+  answer.ttlMs = outcome.ttlMs;
+  answer.waitedMs = 0;
+  answer.expiresInMs = 0;
+  let todo = Todo.claim | Todo.times;
+  if (outcome.armable) todo |= Todo.arm | Todo.effect;
+  if (op.flags & OpFlag.madeToken) {
+    answer.sections |= Section.token;
+    answer.tokenBytes = op.bytes;
+    answer.tokenAt = op.tokenAt;
+    answer.tokenLength = op.tokenLength;
+    todo |= Todo.token;
+  }
+  if (op.flags & OpFlag.full) {
+    answer.sections |= Section.labels;
+    answer.mode = Mode.exclusive;
+    answer.limit = 0;
+    answer.ownerBytes = claims.bytes;
+    answer.ownerAt = claims.ownerAt(row);
+    answer.ownerLength = claims.ownerLength(row);
+    answer.sessionLength = 0;
+  }
+  return todo;
+}
+
+function describeHolder(slot: Slot, row: number): void {
+  const { claims } = slot;
+  answer.sections = Section.holder | Section.queue;
+  answer.fencingToken = claims.fencingToken(row);
+  answer.mode = Mode.exclusive;
+  answer.expiresInMs = 0;
+  answer.ownerBytes = claims.bytes;
+  answer.ownerAt = claims.ownerAt(row);
+  answer.ownerLength = claims.ownerLength(row);
+  answer.queueLength = 0;
+  answer.retryAfterMs = LIMITS.retryAfterMs;
+}
+
+/** The state of one lock for `get`; returns where in the answer the holder's time stands. */
+function describeState(slot: Slot, row: number): number {
+  const { claims } = slot;
+  answer.sections = Section.state;
+  answer.queueLength = 0;
+  answer.revision = slot.counter;
+  answer.mode = Mode.exclusive;
+  answer.limit = 0;
+  answer.holderCount = 0;
+  if (row === 0) return 0;
+  answer.holderCount = 1;
+  answer.fencingToken = claims.fencingToken(row);
+  answer.expiresInMs = 0;
+  answer.ownerBytes = claims.bytes;
+  answer.ownerAt = claims.ownerAt(row);
+  answer.ownerLength = claims.ownerLength(row);
+  answer.metadataBytes = claims.bytes;
+  answer.metadataAt = claims.metadataAt(row);
+  answer.metadataLength = claims.metadataLength(row);
+  return STATE_HOLDER_EXPIRES_AT;
+}
+
+function describeVerdict(current: boolean, fencingToken: number): void {
+  answer.sections = Section.verdict;
+  answer.current = current;
+  answer.fencingToken = current ? fencingToken : 0;
+  answer.expiresInMs = 0;
+}

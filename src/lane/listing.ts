@@ -1,0 +1,112 @@
+/**
+ * One page of a listing: the locks of one shard that this lane holds, in the
+ * order of slot and name, from a cursor on. The answer leaves with a round trip
+ * like any read; what it costs is bounded by rows looked at, not only by hits.
+ */
+import { LIMITS } from '../limits.ts';
+import type { Slot } from '../lock/slot.ts';
+import { Mode, type Op } from '../op.ts';
+import { Answer, writeAnswer } from '../protocol/answer.ts';
+import { GrowingBytes } from '../protocol/bytes.ts';
+import { addToListPage, beginListPage, endListPage } from '../protocol/page.ts';
+import type { Hold } from './hold.ts';
+import type { Round } from './round.ts';
+
+const answer = new Answer();
+const page = new GrowingBytes();
+
+/** What a list op asks for (protocol/page.ts). */
+interface Query {
+  readonly fromSlot: number;
+  readonly prefix: Uint8Array;
+  readonly owner: Uint8Array;
+  readonly after: Uint8Array;
+  readonly limit: number;
+  readonly now: number;
+}
+
+/** Writes the page that `op` asks for as its answer into `round`. `slots`: how many the cluster has. */
+export function list(round: Round, op: Op, holds: ReadonlyMap<number, Hold>, slots: number, now: number): void {
+  const query: Query = {
+    fromSlot: op.fencingToken,
+    prefix: op.bytes.subarray(op.keyAt, op.keyAt + op.keyLength),
+    owner: op.bytes.subarray(op.ownerAt, op.ownerAt + op.ownerLength),
+    after: op.bytes.subarray(op.metadataAt, op.metadataAt + op.metadataLength),
+    limit: op.ttlMs,
+    now,
+  };
+  const held = [...holds.keys()].filter((slot) => slot >= query.fromSlot).sort((a, b) => a - b);
+  beginListPage(page);
+  let looked = 0;
+  let left = query.limit;
+  let next = slots;
+  for (const number of held) {
+    if (left <= 0 || looked >= LIMITS.listRowsMax) {
+      next = number;
+      break;
+    }
+    const { slot } = holds.get(number)!;
+    looked += slot.claims.count;
+    const rows = matchingRows(slot, query);
+    for (const row of rows.slice(0, left)) addRow(slot, row, now);
+    if (rows.length > left) {
+      next = number;
+      break;
+    }
+    left -= rows.length;
+  }
+  answer.id = op.id;
+  endListPage(page, next, answer);
+  round.add(op, 0, 0, writeAnswer(round.answers, answer));
+}
+
+/** The matching locks of one slot, by name, behind the cursor when it is the cursor's slot. */
+function matchingRows(slot: Slot, query: Query): number[] {
+  const { claims } = slot;
+  const rows: number[] = [];
+  for (const row of claims.rows()) {
+    if (claims.freeAt(row) > query.now && matches(slot, row, query)) rows.push(row);
+  }
+  return rows.sort((a, b) => compare(keyOf(slot, a), keyOf(slot, b)));
+}
+
+function addRow(slot: Slot, row: number, now: number): void {
+  const { claims } = slot;
+  answer.mode = Mode.exclusive;
+  answer.limit = 0;
+  answer.queueLength = 0;
+  answer.revision = slot.counter;
+  answer.holderCount = 1;
+  answer.fencingToken = claims.fencingToken(row);
+  answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(row) - now));
+  answer.ownerBytes = claims.bytes;
+  answer.ownerAt = claims.ownerAt(row);
+  answer.ownerLength = claims.ownerLength(row);
+  answer.metadataBytes = claims.bytes;
+  answer.metadataAt = claims.metadataAt(row);
+  answer.metadataLength = claims.metadataLength(row);
+  addToListPage(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
+}
+
+function keyOf(slot: Slot, row: number): Uint8Array {
+  const { claims } = slot;
+  return claims.bytes.subarray(claims.keyAt(row), claims.keyAt(row) + claims.keyLength(row));
+}
+
+function matches(slot: Slot, row: number, query: Query): boolean {
+  const { claims } = slot;
+  const key = keyOf(slot, row);
+  if (key.length < query.prefix.length || compare(key.subarray(0, query.prefix.length), query.prefix) !== 0) return false;
+  if (slot.number === query.fromSlot && query.after.length > 0 && compare(key, query.after) <= 0) return false;
+  if (query.owner.length === 0) return true;
+  const owner = claims.bytes.subarray(claims.ownerAt(row), claims.ownerAt(row) + claims.ownerLength(row));
+  return compare(owner, query.owner) === 0;
+}
+
+function compare(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    if (a[i] !== b[i]) return a[i] - b[i];
+  }
+  return a.length - b.length;
+}

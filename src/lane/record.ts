@@ -1,0 +1,90 @@
+/**
+ * The op as it lies in a batch on its way from the front to a lane. Private to
+ * one process and one version: the public grammar is in protocol/.
+ *
+ *   batch  := record*                       little-endian
+ *   record := head key token owner metadata
+ *
+ * The head, by offset:
+ *   0 size u16 · 2 kind u8 · 3 flags u8 · 4 id u32 · 8 connection u32
+ *   12 hash u32 · 16 receivedAt f64 · 24 fencingToken f64 · 32 ttlMs u32
+ *   36 slot u16 · 38 keyLength u16 · 40 ownerLength u16 · 42 metadataLength u16
+ *   44 tokenLength u8 · 45 key, token, owner, metadata
+ */
+import type { Op } from '../op.ts';
+
+export const RECORD_HEAD_BYTES = 45;
+
+/** A batch being filled or read: the same bytes as numbers and as text. */
+export class BatchBytes {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  length = 0;
+
+  constructor(buffer: ArrayBuffer, length = 0) {
+    this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    this.length = length;
+  }
+}
+
+/** Bytes `op`'s record takes. */
+export function recordBytes(op: Op): number {
+  return RECORD_HEAD_BYTES + op.keyLength + op.tokenLength + op.ownerLength + op.metadataLength;
+}
+
+/** Appends `op` (its fields may lie in any bytes). The caller made sure that recordBytes(op) fit. */
+export function writeRecord(batch: BatchBytes, op: Op): void {
+  const { view, bytes } = batch;
+  const at = batch.length;
+  view.setUint8(at + 2, op.kind);
+  view.setUint8(at + 3, op.flags);
+  view.setUint32(at + 4, op.id, true);
+  view.setUint32(at + 8, op.connection, true);
+  view.setUint32(at + 12, op.hash, true);
+  view.setFloat64(at + 16, op.receivedAt, true);
+  view.setFloat64(at + 24, op.fencingToken, true);
+  view.setUint32(at + 32, op.ttlMs, true);
+  view.setUint16(at + 36, op.slot, true);
+  view.setUint16(at + 38, op.keyLength, true);
+  view.setUint16(at + 40, op.ownerLength, true);
+  view.setUint16(at + 42, op.metadataLength, true);
+  view.setUint8(at + 44, op.tokenLength);
+  let to = at + RECORD_HEAD_BYTES;
+  to = copy(op.bytes, op.keyAt, op.keyLength, bytes, to);
+  to = copy(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
+  to = copy(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
+  to = copy(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+  view.setUint16(at, to - at, true);
+  batch.length = to;
+}
+
+/** Moves `op` over the record at `at`; returns where the next one begins. */
+export function readRecord(batch: BatchBytes, at: number, op: Op): number {
+  const { view } = batch;
+  op.bytes = batch.bytes;
+  op.kind = view.getUint8(at + 2);
+  op.flags = view.getUint8(at + 3);
+  op.id = view.getUint32(at + 4, true);
+  op.connection = view.getUint32(at + 8, true);
+  op.hash = view.getUint32(at + 12, true);
+  op.receivedAt = view.getFloat64(at + 16, true);
+  op.fencingToken = view.getFloat64(at + 24, true);
+  op.ttlMs = view.getUint32(at + 32, true);
+  op.slot = view.getUint16(at + 36, true);
+  op.keyLength = view.getUint16(at + 38, true);
+  op.ownerLength = view.getUint16(at + 40, true);
+  op.metadataLength = view.getUint16(at + 42, true);
+  op.tokenLength = view.getUint8(at + 44);
+  op.keyAt = at + RECORD_HEAD_BYTES;
+  op.tokenAt = op.keyAt + op.keyLength;
+  op.ownerAt = op.tokenAt + op.tokenLength;
+  op.metadataAt = op.ownerAt + op.ownerLength;
+  return at + view.getUint16(at, true);
+}
+
+/** A loop, not `set` of a `subarray`: for the 10–40 bytes of a name it is several times faster. */
+function copy(from: Uint8Array, at: number, length: number, to: Uint8Array, toAt: number): number {
+  for (let i = 0; i < length; i++) to[toAt + i] = from[at + i];
+  return toAt + length;
+}

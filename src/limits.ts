@@ -1,0 +1,102 @@
+/**
+ * Every bound of the service in one place, each with its unit (last in the
+ * name) and its reason. What a bound refuses, it refuses before any work is
+ * done for it.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+export const LIMITS = {
+  // ---- words of the contract
+  nameBytesMax: 512,
+  ownerBytesMax: 256,
+  metadataBytesMax: 1 * KiB,
+  /** A lock token is 16 bytes when it is a UUID, else 22–64 characters. */
+  tokenBytesMax: 64,
+  tokenBytesMin: 22,
+  ttlMsMin: 1_000,
+  ttlMsMax: 86_400_000,
+  ttlMsDefault: 30_000,
+  waitMsMax: 300_000,
+  semaphoreLimitMax: 10_000,
+  listLimitMax: 1_000,
+  listLimitDefault: 100,
+
+  // ---- requests
+  bodyBytesMax: 64 * KiB,
+  batchBytesMax: 1 * MiB,
+  batchOpsMax: 1_000,
+  /** A WebSocket frame of either protocol. */
+  frameBytesMax: 1 * MiB,
+  /** Headers the HTTP parser keeps; beyond it, it closes the connection. */
+  requestTimeoutMsDefault: 8_000,
+  requestTimeoutMsMin: 100,
+  requestTimeoutMsMax: 60_000,
+
+  // ---- front
+  socketsMax: 20_000,
+  /** Open requests of one socket: a second of one eighth of a million ops a second. */
+  socketRequestsMax: 131_072,
+  /** Open requests of the process; past it `overloaded`. 512 Ki × ~300 B is 150 MB. */
+  processRequestsMax: 524_288,
+  /** Bytes a slow reader may leave unsent before its socket is closed. */
+  socketBackpressureBytesMax: 16 * MiB,
+  socketIdleSecondsMax: 120,
+  /** Size at which a batch is sealed before the event-loop turn ends. */
+  batchSealBytes: 256 * KiB,
+
+  // ---- lane
+  /** Ops that wait in a lane for one shard that does not answer or for room in the entry. */
+  parkedOpsMax: 262_144,
+  /** Entry plus checkpoint chunks: etcd refuses requests over 1.5 MiB. */
+  commitBytesMax: 1_228_800,
+  /** Effects in one entry: leaves room for checkpoints in the same commit. */
+  entryBytesMax: 900 * KiB,
+  /** Answers that leave with one round trip, and their bytes. */
+  roundAnswersMax: 65_536,
+  roundAnswerBytesMax: 8 * MiB,
+  /** How often a lane looks for ended claims and requests: a claim is freed at most this late. */
+  laneTickMs: 20,
+  /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */
+  listRowsMax: 50_000,
+  /** A commit under way for longer than this stops the lane from deciding more: a refusal stays honest. */
+  stallMs: 250,
+  /** What a client is told to wait when it was refused for want of a shard. */
+  retryAfterMs: 250,
+  checkpointChunkBytes: 256 * KiB,
+  /** Journal kept before slots are checkpointed; the larger of this and the state's size. */
+  journalBytesMax: 64 * MiB,
+  slotBytesMax: 64 * MiB,
+  /** Ended tokens remembered a slot; the oldest are forgotten first. */
+  endedTokensMax: 65_536,
+
+  // ---- shard
+  leaseTtlMs: 4_000,
+  /** How often a lane looks which terms live and which slot records name it. */
+  termPollMs: 500,
+  recordPollMs: 10_000,
+  commitTimeoutMs: 1_500,
+  callTimeoutMs: 3_000,
+  /** etcd's default: compares, and operations, of one Txn. */
+  txnOpsMax: 128,
+  /** A page of a range read: replies over 4 MiB fail. */
+  pageBytesMax: 1 * MiB,
+  /** History kept in etcd before Holdfast compacts it. */
+  compactEveryMs: 1_500,
+  /** How often a lane asks how full the store is, and deletes what dead terms left. */
+  statusEveryMs: 5_000,
+  sweepEveryMs: 30_000,
+
+  // ---- slots
+  slots: 4_096,
+  workersMax: 64,
+} as const;
+
+/**
+ * How much longer the owner keeps a claim than it promised, in milliseconds:
+ * two clocks may each be off by 250 ppm, and timers are exact to about 10 ms.
+ */
+export function ttlPadMs(ttlMs: number): number {
+  return 10 + ttlMs * 0.0005;
+}

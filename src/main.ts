@@ -1,0 +1,195 @@
+/**
+ * The named steps in which a Holdfast process starts and stops, and the only
+ * place where its parts meet.
+ *
+ *   lock the data folder ─► open the cluster ─► keeper thread ─► lanes ─► front
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { extname } from 'node:path';
+import { MessageChannel } from 'node:worker_threads';
+import type { Logger } from 'pino';
+import { Collector } from './batch/collector.ts';
+import { Lanes } from './batch/lanes.ts';
+import { Routing } from './batch/routing.ts';
+import { sleep, systemClock } from './clock.ts';
+import type { Settings } from './config/settings.ts';
+import { defaultShards, readShardsFile, type ShardsFile } from './config/shards.ts';
+import { Front } from './front/front.ts';
+import type { LaneLog, ProcessIdentity } from './lane/messages.ts';
+import { LIMITS } from './limits.ts';
+import { LaneCounters } from './metrics/counters.ts';
+import { Metrics } from './metrics/registry.ts';
+import { lockFolder, type FolderLock } from './shard/embedded/folder-lock.ts';
+import { startKeeperThread, type KeeperThread } from './shard/etcd/keeper.ts';
+import { versionWarning } from './shard/etcd/version.ts';
+import { openStore } from './shard/open.ts';
+import { prefixEnd, type ShardStore } from './shard/store.ts';
+import { ClusterUnreachable, openCluster } from './slots/birth.ts';
+import { parseHashKey } from './slots/hash.ts';
+import { TERM_PREFIX, type ClusterRecord } from './slots/records.ts';
+import { VERSION } from './version.ts';
+
+export interface Server {
+  readonly url: string;
+  /** Drains: refuses new work, answers what is in flight, gives its terms back. Locks stay. */
+  stop(): Promise<void>;
+}
+
+const OPEN_AGAIN_MS = 1_000;
+
+/**
+ * Starts a process; resolves when it listens.
+ * `failed` is called when it can't go on: it should exit, so that another takes over.
+ * @throws ConfigError, FolderLockError, ClusterMismatch, and what listening throws
+ */
+export async function serve(settings: Settings, log: Logger, failed: (error: Error) => void): Promise<Server> {
+  const wish = settings.shards === undefined ? defaultShards() : readShardsFile(settings.shards);
+  const lock = lockData(settings, wish);
+  try {
+    const cluster = await openShards(settings, wish, log);
+    return await startParts(settings, wish, cluster, log, lock, failed);
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+}
+
+function lockData(settings: Settings, wish: ShardsFile): FolderLock | undefined {
+  return wish.shards.some((shard) => shard.engine === 'embedded') ? lockFolder(settings.data) : undefined;
+}
+
+/** Opens every shard once, to see that they are one cluster; waits for shards that don't answer. */
+async function openShards(settings: Settings, wish: ShardsFile, log: Logger): Promise<ClusterRecord> {
+  const stores = wish.shards.map((shard) => openStore(shard, settings.data));
+  try {
+    for (const store of stores) await forgetTerms(store);
+    for (;;) {
+      try {
+        const cluster = await openCluster(stores, wish, (bytes) => randomBytes(bytes).toString('hex'));
+        await warnOfVersions(stores, log);
+        return cluster;
+      } catch (error) {
+        if (!(error instanceof ClusterUnreachable)) throw error;
+        log.warn(`waiting for the cluster: ${error.message}`);
+        await sleep(systemClock, OPEN_AGAIN_MS);
+      }
+    }
+  } finally {
+    await Promise.all(stores.map((store) => store.close()));
+  }
+}
+
+/** We hold the folder's lock, so whoever left terms in an embedded shard is gone: no lease has to run out. */
+async function forgetTerms(store: ShardStore): Promise<void> {
+  if (store.engine !== 'embedded') return;
+  await store.txn({ compares: [], changes: [{ delete: TERM_PREFIX, upTo: prefixEnd(TERM_PREFIX) }] });
+}
+
+async function warnOfVersions(stores: readonly ShardStore[], log: Logger): Promise<void> {
+  for (const store of stores) {
+    if (store.engine !== 'etcd') continue;
+    try {
+      const warning = versionWarning((await store.status()).version);
+      if (warning !== undefined) log.warn({ shard: store.name }, warning);
+    } catch (error) {
+      log.debug({ shard: store.name, err: error }, 'its version could not be read');
+    }
+  }
+}
+
+async function startParts(
+  settings: Settings,
+  wish: ShardsFile,
+  cluster: ClusterRecord,
+  log: Logger,
+  lock: FolderLock | undefined,
+  failed: (error: Error) => void,
+): Promise<Server> {
+  const { shards } = wish;
+  const names = shards.map((shard) => shard.name);
+  const lanes = settings.workers;
+  const identity: ProcessIdentity = { id: randomUUID(), address: '', version: VERSION };
+  const progress = new SharedArrayBuffer(lanes * Int32Array.BYTES_PER_ELEMENT);
+  const counters = Array.from({ length: lanes }, () => new SharedArrayBuffer(LaneCounters.bytes(shards.length)));
+  const keeper = startKeeperThread({
+    shards: shards.filter((shard) => shard.engine === 'etcd'),
+    progress,
+    onLog: (report) => log[report.level](report.fields, report.message),
+    onFailure: failed,
+  });
+  const pool = new Lanes({
+    lanes,
+    worker: new URL(`./lane/worker${extname(import.meta.url)}`, import.meta.url).href,
+    onMessage: (lane, message) => (message.kind === 'log' ? logLane(log, message) : front.laneMessage(lane, message)),
+    onFailure: failed,
+  });
+  const routing = new Routing(new Collector(lanes, pool), {
+    slots: cluster.slots,
+    hashKey: parseHashKey(cluster.hashKey),
+    shards: names,
+    requestTimeoutMs: settings.requestTimeoutMs,
+  });
+  const metrics = new Metrics({
+    writers: counters.map((buffer) => new LaneCounters(buffer, names)),
+    shardNames: names,
+    sockets: () => front.sockets,
+  });
+  const front = new Front({
+    settings: {
+      host: settings.host,
+      port: settings.port,
+      requestTimeoutMs: settings.requestTimeoutMs,
+      allowOrigins: settings.allowOrigin,
+    },
+    routing,
+    lanes,
+    clock: systemClock,
+    identity,
+    shards,
+    metrics: () => metrics.metricsText(),
+    log,
+  });
+  for (let lane = 0; lane < lanes; lane++) {
+    const { port1, port2 } = new MessageChannel();
+    keeper.addLane(lane, port1);
+    await pool.start(lane, {
+      process: identity,
+      shards,
+      slots: cluster.slots,
+      dataFolder: settings.data,
+      requestTimeoutMs: settings.requestTimeoutMs,
+      keeperPort: port2,
+      counters: counters[lane],
+      progress,
+    });
+  }
+  const port = await front.listen();
+  return { url: urlOf(settings.host, port), stop: stopper(settings, front, pool, keeper, lock) };
+}
+
+/** Once, however often it is asked. */
+function stopper(
+  settings: Settings,
+  front: Front,
+  pool: Lanes,
+  keeper: KeeperThread,
+  lock: FolderLock | undefined,
+): () => Promise<void> {
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    await front.drain(settings.requestTimeoutMs + LIMITS.stallMs);
+    await pool.stop();
+    front.close();
+    await keeper.stop();
+    lock?.release();
+  };
+  return () => (stopped ??= stop());
+}
+
+function logLane(log: Logger, message: LaneLog): void {
+  log[message.level](message.fields, message.message);
+}
+
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}

@@ -1,0 +1,129 @@
+/**
+ * Answers as JSON (API.md): rendered from an answer of the binary grammar and
+ * what the front kept of the request. Texts are put together by hand: the
+ * shapes are few and fixed, and `JSON.stringify` of a fresh object per answer
+ * costs three times as much.
+ */
+import { CODES, codeOfWire, type ErrorCode, type Problem } from '../errors.ts';
+import { Kind, MODE_NAMES } from '../op.ts';
+import { type Answer, readPlace, Section } from './answer.ts';
+import type { ByteSource } from './bytes.ts';
+import type { JsonRequest } from './json-request.ts';
+import { decodeText } from './words.ts';
+
+/** What happened, and what to do, where the title alone would leave that open. */
+const DETAILS: Partial<Record<ErrorCode, string>> = {
+  lock_held: 'Somebody else holds the lock. Try again after retryAfterMs.',
+  not_held: 'No claim of this lock has that token now: it expired, was released, or never was.',
+  shard_unavailable: 'The shard of this lock does not answer. Nothing was changed; try again.',
+  overloaded: 'Too many requests are waiting. Nothing was changed; try again later.',
+  moving: 'The slot of this lock has no owner at the moment. Nothing was changed; try again.',
+  draining: 'This process is shutting down. Nothing was changed; try another one.',
+  outcome_unknown: 'The shard did not answer in time; it may have taken effect. Repeat with the same lockToken.',
+  internal: 'A defect in Holdfast; the log has more under this request id.',
+};
+
+export function detailOf(code: ErrorCode): string {
+  return DETAILS[code] ?? `${CODES[code].title}.`;
+}
+
+/** An error as it is told to a client; the answer of an op may add to it. */
+export interface Fault {
+  readonly code: ErrorCode;
+  readonly detail: string;
+  readonly problems: readonly Problem[];
+  /** 0 = none. */
+  readonly retryAfterMs: number;
+}
+
+/** The members of a JSON object that tells the outcome of an op, without braces; '' for 204. */
+export function renderOutcome(source: ByteSource, answer: Answer, request: JsonRequest): string {
+  if (answer.code !== 0) return renderRefusal(answer, request);
+  switch (request.kind) {
+    case Kind.acquire:
+    case Kind.renew:
+      return renderClaim(answer, request);
+    case Kind.get:
+      return renderState(source, answer, request.quotedName);
+    case Kind.verify:
+      return renderVerdict(answer);
+    default:
+      return '';
+  }
+}
+
+function renderClaim(answer: Answer, request: JsonRequest): string {
+  let text = `"name":${request.quotedName},"lockToken":"${request.lockToken}","fencingToken":${answer.fencingToken}`;
+  text += `,"mode":"${MODE_NAMES[answer.mode]}"`;
+  if (answer.limit !== 0) text += `,"limit":${answer.limit}`;
+  if (answer.ownerLength !== 0) text += `,"owner":${quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength)}`;
+  if (answer.sessionLength !== 0) {
+    text += `,"sessionId":${quote(answer.sessionBytes, answer.sessionAt, answer.sessionLength)}`;
+  }
+  return `${text},"ttlMs":${answer.ttlMs},"expiresInMs":${answer.expiresInMs},"waitedMs":${answer.waitedMs}`;
+}
+
+/** Members of the error of an op: code, retryable, detail, and what the op adds. */
+function renderRefusal(answer: Answer, request: JsonRequest): string {
+  const code = codeOfWire(answer.code) ?? 'internal';
+  const told = answer.sections & Section.detail;
+  const detail = told ? decodeText(answer.detailBytes, answer.detailAt, answer.detailLength) : detailOf(code);
+  let text = renderFault({ code, detail, problems: [], retryAfterMs: 0 });
+  if (answer.sections & Section.holder) text += `,"holder":{${renderHolder(answer)}}`;
+  if (answer.sections & Section.queue) {
+    if (code === 'lock_held') text += `,"queueLength":${answer.queueLength}`;
+    if (answer.retryAfterMs !== 0) text += `,"retryAfterMs":${answer.retryAfterMs}`;
+  }
+  if (code === 'outcome_unknown' && request.lockToken !== '') text += `,"lockToken":"${request.lockToken}"`;
+  return text;
+}
+
+/** Members code, retryable, detail and, where there are some, retryAfterMs and errors. */
+export function renderFault(fault: Fault): string {
+  const { code, detail, problems, retryAfterMs } = fault;
+  let text = `"code":"${code}","retryable":${CODES[code].retryable},"detail":${JSON.stringify(detail)}`;
+  if (retryAfterMs !== 0) text += `,"retryAfterMs":${retryAfterMs}`;
+  if (problems.length > 0) text += `,"errors":${JSON.stringify(problems)}`;
+  return text;
+}
+
+/** What makes an error's members a whole problem document (RFC 9457). */
+export function renderProblem(members: string, code: ErrorCode, requestId: string): string {
+  const { title, status } = CODES[code];
+  return `{"type":"urn:holdfast:error:${code}","title":"${title}","status":${status},${members},"requestId":"${requestId}"}`;
+}
+
+/** Members of the state of one lock, as GET gives it. */
+export function renderState(source: ByteSource, answer: Answer, quotedName: string): string {
+  const { holderCount, queueLength, revision } = answer;
+  const held = holderCount > 0;
+  let text = `"name":${quotedName},"held":${held}`;
+  if (held) text += `,"mode":"${MODE_NAMES[answer.mode]}"`;
+  if (answer.limit !== 0) text += `,"limit":${answer.limit}`;
+  text += ',"holders":[';
+  let at = answer.placesAt;
+  for (let i = 0; i < holderCount; i++) {
+    at = readPlace(source, at, source.length, answer);
+    text += `${i > 0 ? ',' : ''}{${renderHolder(answer)}`;
+    if (answer.metadataLength !== 0) {
+      text += `,"metadata":${decodeText(answer.metadataBytes, answer.metadataAt, answer.metadataLength)}`;
+    }
+    text += '}';
+  }
+  return `${text}],"queueLength":${queueLength},"revision":${revision},"source":"shard","ageMs":0`;
+}
+
+function renderHolder(answer: Answer): string {
+  const owner = quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength);
+  const mode = MODE_NAMES[answer.mode];
+  return `"owner":${owner},"fencingToken":${answer.fencingToken},"mode":"${mode}","expiresInMs":${answer.expiresInMs}`;
+}
+
+function renderVerdict(answer: Answer): string {
+  if (!answer.current) return '"current":false';
+  return `"current":true,"fencingToken":${answer.fencingToken},"expiresInMs":${answer.expiresInMs}`;
+}
+
+function quote(bytes: Uint8Array, at: number, length: number): string {
+  return length === 0 ? '""' : JSON.stringify(decodeText(bytes, at, length));
+}

@@ -1,0 +1,1 @@
+export function openApiText(version: string): string { return version; }

@@ -1,0 +1,215 @@
+/**
+ * Requests in the public binary grammar (docs/protocol.md).
+ *
+ *   frame   := request*                               little-endian
+ *   request := size:u16 op:u8 flags:u8 id:u32 body    size counts the whole request
+ *     acquire (1) := ttlMs:u32 nameLength:u16 tokenLength:u8 ownerLength:u16 metadataLength:u16
+ *                    name token owner metadata
+ *     renew   (2) := ttlMs:u32 nameLength:u16 tokenLength:u8 metadataLength:u16 name token metadata
+ *     release (3) := nameLength:u16 tokenLength:u8 name token
+ *     get     (4) := nameLength:u16 name
+ *     verify  (5) := fencingToken:u64 nameLength:u16 tokenLength:u8 name token
+ *     ping    (7) := (empty)
+ *
+ * A frame whose sizes do not add up is refused as a whole, before any request
+ * of it is looked at; a wrong request in a sound frame spoils only itself.
+ */
+import { Kind, OpFlag, type Op } from '../op.ts';
+import { copyBytes, GrowingBytes, readU64, writeU64 } from './bytes.ts';
+import { makeToken } from './token.ts';
+import { checkMetadata, checkName, checkOwner, checkToken, checkTtl, packToken, UUID_BYTES } from './words.ts';
+
+/** Answered by the front alone; behind the kinds of op.ts. */
+export const PING = 7;
+
+export const REQUEST_HEAD_BYTES = 8;
+/** Head and fixed fields, by op; 0 = no such op. */
+const FIXED_BYTES = [0, 19, 17, 11, 10, 19, 0, REQUEST_HEAD_BYTES] as const;
+const OPS_MAX = FIXED_BYTES.length - 1;
+
+/** How many requests the frame holds; -1: its sizes do not add up to its length, or it is empty. */
+export function countRequests(view: DataView, length: number): number {
+  let count = 0;
+  let at = 0;
+  while (at + REQUEST_HEAD_BYTES <= length) {
+    const size = view.getUint16(at, true);
+    if (size < REQUEST_HEAD_BYTES) return -1;
+    at += size;
+    count++;
+  }
+  return at === length && count > 0 ? count : -1;
+}
+
+/** Op, flags and id alone: also of a request that is refused unread. */
+export function readRequestId(view: DataView, at: number): number {
+  return view.getUint32(at + 4, true);
+}
+
+/**
+ * Moves `op` over the request at `at` of a frame that countRequests accepted;
+ * receivedAt, connection, slot and hash are the caller's. Returns '' or what is
+ * wrong with it (id and kind are set all the same). Changes the frame's bytes
+ * where a token is brought into its stored form.
+ */
+export function parseRequest(bytes: Uint8Array, view: DataView, at: number, op: Op): string {
+  const size = view.getUint16(at, true);
+  const kind = view.getUint8(at + 2);
+  const flags = view.getUint8(at + 3);
+  op.bytes = bytes;
+  op.kind = kind;
+  op.flags = flags;
+  op.id = view.getUint32(at + 4, true);
+  op.ttlMs = 0;
+  op.fencingToken = 0;
+  op.tokenLength = 0;
+  op.ownerLength = 0;
+  op.metadataLength = 0;
+  const fixed = kind > OPS_MAX ? 0 : FIXED_BYTES[kind];
+  if (fixed === 0) return 'no such op';
+  if (size < fixed) return 'the request is shorter than the fixed fields of its op';
+  if (flags > OpFlag.full || (flags !== 0 && kind !== Kind.acquire && kind !== Kind.renew)) {
+    return 'flags that this op does not have';
+  }
+  op.keyAt = at + fixed;
+  switch (kind) {
+    case Kind.acquire:
+      return parseAcquire(view, at, size, op);
+    case Kind.renew:
+      return parseRenew(view, at, size, op);
+    case Kind.release:
+      op.keyLength = view.getUint16(at + 8, true);
+      op.tokenLength = view.getUint8(at + 10);
+      return checkTexts(op, at + size) || checkShownToken(op);
+    case Kind.get:
+      op.keyLength = view.getUint16(at + 8, true);
+      return checkTexts(op, at + size);
+    case Kind.verify:
+      return parseVerify(view, at, size, op);
+    default:
+      return size === fixed ? '' : LENGTHS;
+  }
+}
+
+const LENGTHS = 'the lengths of its fields do not add up to the size of the request';
+const TOKEN_MISSING = 'this op needs a lock token';
+
+function parseAcquire(view: DataView, at: number, size: number, op: Op): string {
+  op.ttlMs = view.getUint32(at + 8, true);
+  op.keyLength = view.getUint16(at + 12, true);
+  op.tokenLength = view.getUint8(at + 14);
+  op.ownerLength = view.getUint16(at + 15, true);
+  op.metadataLength = view.getUint16(at + 17, true);
+  const wrong = checkTexts(op, at + size);
+  if (wrong !== '') return wrong;
+  if (op.ttlMs !== 0) {
+    const wrongTtl = checkTtl(op.ttlMs);
+    if (wrongTtl !== '') return wrongTtl;
+  }
+  if (op.tokenLength !== 0) return checkShownToken(op);
+  giveToken(op);
+  return '';
+}
+
+function parseRenew(view: DataView, at: number, size: number, op: Op): string {
+  op.ttlMs = view.getUint32(at + 8, true);
+  op.keyLength = view.getUint16(at + 12, true);
+  op.tokenLength = view.getUint8(at + 14);
+  op.metadataLength = view.getUint16(at + 15, true);
+  const wrong = checkTexts(op, at + size);
+  if (wrong !== '') return wrong;
+  if (op.ttlMs !== 0) {
+    const wrongTtl = checkTtl(op.ttlMs);
+    if (wrongTtl !== '') return wrongTtl;
+  }
+  return checkShownToken(op);
+}
+
+function parseVerify(view: DataView, at: number, size: number, op: Op): string {
+  op.fencingToken = readU64(view, at + 8);
+  op.keyLength = view.getUint16(at + 16, true);
+  op.tokenLength = view.getUint8(at + 18);
+  const wrong = checkTexts(op, at + size);
+  if (wrong !== '') return wrong;
+  if (op.fencingToken > Number.MAX_SAFE_INTEGER) return 'a fencing token is at most 2^53 - 1';
+  if (op.fencingToken !== 0 && op.tokenLength !== 0) return 'verify takes a fencing token or a lock token, not both';
+  return op.fencingToken !== 0 ? '' : checkShownToken(op);
+}
+
+/** Places the texts behind each other and checks all but the token. */
+function checkTexts(op: Op, end: number): string {
+  op.tokenAt = op.keyAt + op.keyLength;
+  op.ownerAt = op.tokenAt + op.tokenLength;
+  op.metadataAt = op.ownerAt + op.ownerLength;
+  if (op.metadataAt + op.metadataLength !== end) return LENGTHS;
+  const wrongName = checkName(op.bytes, op.keyAt, op.keyLength);
+  if (wrongName !== '') return wrongName;
+  if (op.ownerLength !== 0) {
+    const wrongOwner = checkOwner(op.bytes, op.ownerAt, op.ownerLength);
+    if (wrongOwner !== '') return wrongOwner;
+  }
+  return op.metadataLength === 0 ? '' : checkMetadata(op.bytes, op.metadataAt, op.metadataLength);
+}
+
+function checkShownToken(op: Op): string {
+  if (op.tokenLength === 0) return TOKEN_MISSING;
+  op.tokenLength = packToken(op.bytes, op.tokenAt, op.tokenLength);
+  return checkToken(op.bytes, op.tokenAt, op.tokenLength);
+}
+
+const scratch = new Uint8Array(4_096);
+
+/** A token of the server's: a frame has no room for it, so the op moves to bytes that do. */
+function giveToken(op: Op): void {
+  const texts = op.keyLength + op.ownerLength + op.metadataLength;
+  copyBytes(op.bytes, op.keyAt, texts, scratch, 0);
+  makeToken(scratch, texts);
+  op.bytes = scratch;
+  op.keyAt = 0;
+  op.ownerAt = op.keyLength;
+  op.metadataAt = op.ownerAt + op.ownerLength;
+  op.tokenAt = texts;
+  op.tokenLength = UUID_BYTES;
+  op.flags |= OpFlag.madeToken;
+}
+
+/** Appends the request that `op` stands for, as a client does; its fields may be anything that fits their width. */
+export function writeRequest(out: GrowingBytes, op: Op): void {
+  const { kind } = op;
+  const fixed = FIXED_BYTES[kind];
+  const hasToken = kind !== Kind.get && kind !== PING;
+  const size =
+    fixed +
+    (kind === PING ? 0 : op.keyLength) +
+    (hasToken ? op.tokenLength : 0) +
+    (kind === Kind.acquire ? op.ownerLength : 0) +
+    (kind === Kind.acquire || kind === Kind.renew ? op.metadataLength : 0);
+  out.ensure(size);
+  const { view, bytes } = out;
+  const at = out.length;
+  view.setUint16(at, size, true);
+  view.setUint8(at + 2, kind);
+  view.setUint8(at + 3, op.flags & OpFlag.full);
+  view.setUint32(at + 4, op.id, true);
+  out.length = at + size;
+  if (kind === PING) return;
+  let field = at + REQUEST_HEAD_BYTES;
+  if (kind === Kind.acquire || kind === Kind.renew) {
+    view.setUint32(field, op.ttlMs, true);
+    field += 4;
+  } else if (kind === Kind.verify) {
+    writeU64(view, field, op.fencingToken);
+    field += 8;
+  }
+  view.setUint16(field, op.keyLength, true);
+  if (hasToken) view.setUint8(field + 2, op.tokenLength);
+  field += 3;
+  if (kind === Kind.acquire) {
+    view.setUint16(field, op.ownerLength, true);
+    field += 2;
+  }
+  if (kind === Kind.acquire || kind === Kind.renew) view.setUint16(field, op.metadataLength, true);
+  let to = copyBytes(op.bytes, op.keyAt, op.keyLength, bytes, at + fixed);
+  if (hasToken) to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
+  if (kind === Kind.acquire) to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
+  if (kind === Kind.acquire || kind === Kind.renew) copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+}

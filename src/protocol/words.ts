@@ -1,0 +1,128 @@
+/**
+ * What a name, a lock token, an owner and metadata may be (API.md, "Words"),
+ * as bytes: every protocol checks with these. A check returns '' or what is
+ * allowed, ready to be shown.
+ */
+import { isUtf8 } from 'node:buffer';
+import { LIMITS } from '../limits.ts';
+
+const NAME_LENGTH = `a lock name is 1–${LIMITS.nameBytesMax} bytes`;
+const NAME_DOTS = 'a lock name must not be "." or ".."';
+const NAME_TEXT = 'a lock name is UTF-8 without control characters';
+const TOKEN = `a lock token is a UUID or ${LIMITS.tokenBytesMin}–${LIMITS.tokenBytesMax} characters of A-Z a-z 0-9 . _ ~ -`;
+const OWNER = `an owner is at most ${LIMITS.ownerBytesMax} bytes of UTF-8 without control characters`;
+const METADATA = `metadata is a JSON object of at most ${LIMITS.metadataBytesMax} bytes`;
+export const TTL_ALLOWED = `ttlMs is an integer from ${LIMITS.ttlMsMin} to ${LIMITS.ttlMsMax}`;
+
+export const UUID_BYTES = 16;
+const UUID_TEXT_BYTES = 36;
+const DOT = 0x2e;
+const DASH = 0x2d;
+
+export function checkName(bytes: Uint8Array, at: number, length: number): string {
+  if (length === 0 || length > LIMITS.nameBytesMax) return NAME_LENGTH;
+  if (!isPlainText(bytes, at, length)) return NAME_TEXT;
+  if (bytes[at] === DOT && (length === 1 || (length === 2 && bytes[at + 1] === DOT))) return NAME_DOTS;
+  return '';
+}
+
+/** A token in its stored form: 16 bytes, or characters of the alphabet. */
+export function checkToken(bytes: Uint8Array, at: number, length: number): string {
+  if (length === UUID_BYTES) return '';
+  if (length < LIMITS.tokenBytesMin || length > LIMITS.tokenBytesMax) return TOKEN;
+  for (let i = at; i < at + length; i++) if (TOKEN_CHARACTERS[bytes[i]] === 0) return TOKEN;
+  return '';
+}
+
+export function checkOwner(bytes: Uint8Array, at: number, length: number): string {
+  return length <= LIMITS.ownerBytesMax && isPlainText(bytes, at, length) ? '' : OWNER;
+}
+
+/** JSON text of an object, or empty. */
+export function checkMetadata(bytes: Uint8Array, at: number, length: number): string {
+  if (length === 0) return '';
+  if (length > LIMITS.metadataBytesMax) return METADATA;
+  const text = bytes.subarray(at, at + length);
+  if (!isUtf8(text)) return METADATA;
+  try {
+    const value: unknown = JSON.parse(decodeText(bytes, at, length));
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? '' : METADATA;
+  } catch {
+    return METADATA;
+  }
+}
+
+export function checkTtl(ttlMs: number): string {
+  return ttlMs >= LIMITS.ttlMsMin && ttlMs <= LIMITS.ttlMsMax && Number.isInteger(ttlMs) ? '' : TTL_ALLOWED;
+}
+
+/** UTF-8 without control characters (C0, DEL, C1). ASCII, which nearly all names are, takes the first loop only. */
+function isPlainText(bytes: Uint8Array, at: number, length: number): boolean {
+  const end = at + length;
+  let seen = 0;
+  for (let i = at; i < end; i++) {
+    const byte = bytes[i];
+    if (byte < 0x20 || byte === 0x7f) return false;
+    seen |= byte;
+  }
+  if (seen < 0x80) return true;
+  if (!isUtf8(bytes.subarray(at, end))) return false;
+  for (let i = at; i < end - 1; i++) if (bytes[i] === 0xc2 && bytes[i + 1] < 0xa0) return false;
+  return true;
+}
+
+/**
+ * Brings the token at `at` into its stored form, in place: a canonical UUID
+ * (lower case, hyphens) becomes its 16 bytes, any other text stays. Returns
+ * the length of the stored form.
+ */
+export function packToken(bytes: Uint8Array, at: number, length: number): number {
+  if (length !== UUID_TEXT_BYTES) return length;
+  for (let i = 0; i < UUID_TEXT_BYTES; i++) {
+    const hyphen = i === 8 || i === 13 || i === 18 || i === 23;
+    if (hyphen ? bytes[at + i] !== DASH : HEX_VALUE[bytes[at + i]] > 15) return length;
+  }
+  let from = at;
+  for (let i = 0; i < UUID_BYTES; i++) {
+    if (bytes[from] === DASH) from++;
+    bytes[at + i] = (HEX_VALUE[bytes[from]] << 4) | HEX_VALUE[bytes[from + 1]];
+    from += 2;
+  }
+  return UUID_BYTES;
+}
+
+/** The text that a stored token is shown as. */
+export function tokenText(bytes: Uint8Array, at: number, length: number): string {
+  if (length !== UUID_BYTES) return decodeText(bytes, at, length);
+  let text = '';
+  for (let i = 0; i < UUID_BYTES; i++) {
+    if (i === 4 || i === 6 || i === 8 || i === 10) text += '-';
+    text += HEX_PAIRS[bytes[at + i]];
+  }
+  return text;
+}
+
+const decoder = new TextDecoder();
+
+/** UTF-8 to text. Short ASCII is put together by hand: the decoder costs a call out of JavaScript. */
+export function decodeText(bytes: Uint8Array, at: number, length: number): string {
+  if (length > 48) return decoder.decode(bytes.subarray(at, at + length));
+  let text = '';
+  for (let i = at; i < at + length; i++) {
+    const byte = bytes[i];
+    if (byte >= 0x80) return decoder.decode(bytes.subarray(at, at + length));
+    text += String.fromCharCode(byte);
+  }
+  return text;
+}
+
+const TOKEN_CHARACTERS = new Uint8Array(256);
+for (const character of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-') {
+  TOKEN_CHARACTERS[character.charCodeAt(0)] = 1;
+}
+
+const HEX_VALUE = new Uint8Array(256).fill(255);
+for (const [value, character] of [...'0123456789abcdef'].entries())
+  HEX_VALUE[character.charCodeAt(0)] = value;
+
+const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));

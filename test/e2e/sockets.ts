@@ -1,0 +1,183 @@
+/** WebSocket clients of both protocols, as plain as a test needs them. */
+import { WebSocket } from 'ws';
+import { Kind, Op } from '../../src/op.ts';
+import { Answer, readAnswer, Section } from '../../src/protocol/answer.ts';
+import { GrowingBytes } from '../../src/protocol/bytes.ts';
+import { writeRequest } from '../../src/protocol/request.ts';
+
+const ANSWER_MS = 20_000;
+
+export interface Closed {
+  readonly code: number;
+}
+
+function open(url: string, protocols: string[], headers: Record<string, string>): Promise<WebSocket> {
+  const socket = new WebSocket(url, protocols, { headers });
+  return new Promise((resolve, reject) => {
+    socket.once('open', () => resolve(socket));
+    socket.once('error', reject);
+    socket.once('unexpected-response', (_, answer) => reject(new Error(`refused with ${answer.statusCode}`)));
+  });
+}
+
+function timeout(what: string): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`${what}: no answer within ${ANSWER_MS} ms`)), ANSWER_MS).unref();
+  });
+}
+
+export class JsonSocket {
+  readonly socket: WebSocket;
+  readonly closed: Promise<Closed>;
+  /** Everything that came and belongs to no open request. */
+  readonly others: any[] = [];
+  readonly #waiting = new Map<number, (answer: any) => void>();
+  #next = 1;
+
+  private constructor(socket: WebSocket) {
+    this.socket = socket;
+    this.closed = new Promise((resolve) => socket.once('close', (code) => resolve({ code })));
+    socket.on('message', (data) => this.#received(JSON.parse(String(data))));
+  }
+
+  static async open(url: string, options: { protocols?: string[]; headers?: Record<string, string> } = {}) {
+    return new JsonSocket(await open(url, options.protocols ?? ['holdfast.v1.json'], options.headers ?? {}));
+  }
+
+  ask(request: object): Promise<any> {
+    return this.askAll([request], false).then(([answer]) => answer);
+  }
+
+  /** One frame with all of them, an array unless told otherwise. */
+  askAll(requests: readonly object[], asArray = true): Promise<any[]> {
+    const numbered = requests.map((request) => ({ id: this.#next++, ...request }));
+    const answers = numbered.map(({ id }) => new Promise<any>((resolve) => this.#waiting.set(id, resolve)));
+    this.socket.send(JSON.stringify(asArray ? numbered : numbered[0]));
+    return Promise.race([Promise.all(answers), timeout(JSON.stringify(numbered[0]))]);
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+
+  #received(message: any): void {
+    for (const answer of Array.isArray(message) ? message : [message]) {
+      const waiting = this.#waiting.get(answer.id);
+      this.#waiting.delete(answer.id);
+      if (waiting === undefined) this.others.push(answer);
+      else waiting(answer);
+    }
+  }
+}
+
+export interface BinaryRequest {
+  readonly op: keyof typeof Kind | 'ping';
+  readonly name?: string;
+  readonly token?: Uint8Array;
+  readonly ttlMs?: number;
+  readonly owner?: string;
+  readonly fencingToken?: number;
+  readonly flags?: number;
+}
+
+/** What a test looks at in an answer. */
+export interface BinaryAnswer {
+  readonly status: number;
+  readonly code: number;
+  readonly fencingToken: number;
+  readonly ttlMs: number;
+  readonly expiresInMs: number;
+  readonly current: boolean;
+  readonly held: boolean;
+  readonly token: Uint8Array | undefined;
+  readonly owner: string;
+  readonly detail: string;
+}
+
+const PING = 7;
+
+export class BinarySocket {
+  readonly socket: WebSocket;
+  readonly closed: Promise<Closed>;
+  readonly #waiting = new Map<number, (answer: BinaryAnswer) => void>();
+  #next = 1;
+
+  private constructor(socket: WebSocket) {
+    this.socket = socket;
+    this.closed = new Promise((resolve) => socket.once('close', (code) => resolve({ code })));
+    socket.on('message', (data: Buffer) => this.#received(data));
+  }
+
+  static async open(url: string): Promise<BinarySocket> {
+    return new BinarySocket(await open(url, ['holdfast.v1.bin'], {}));
+  }
+
+  async ask(request: BinaryRequest): Promise<BinaryAnswer> {
+    return (await this.askAll([request]))[0];
+  }
+
+  /** One frame with all of them. */
+  askAll(requests: readonly BinaryRequest[]): Promise<BinaryAnswer[]> {
+    const frame = new GrowingBytes();
+    const answers = requests.map((request) => {
+      const id = this.#next++;
+      writeRequest(frame, opOf(request, id));
+      return new Promise<BinaryAnswer>((resolve) => this.#waiting.set(id, resolve));
+    });
+    this.socket.send(frame.bytes.slice(0, frame.length));
+    return Promise.race([Promise.all(answers), timeout(requests[0].op)]);
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+
+  #received(data: Buffer): void {
+    const view = new DataView(data.buffer, data.byteOffset, data.length);
+    const answer = new Answer();
+    for (let at = 0; at < data.length; ) {
+      at = readAnswer({ bytes: data, view, length: data.length }, at, answer);
+      this.#waiting.get(answer.id)?.(taken(answer));
+      this.#waiting.delete(answer.id);
+    }
+  }
+}
+
+function opOf(request: BinaryRequest, id: number): Op {
+  const name = Buffer.from(request.name ?? '');
+  const token = request.token ?? new Uint8Array(0);
+  const owner = Buffer.from(request.owner ?? '');
+  const op = new Op();
+  op.kind = request.op === 'ping' ? PING : Kind[request.op];
+  op.id = id;
+  op.flags = request.flags ?? 0;
+  op.ttlMs = request.ttlMs ?? 0;
+  op.fencingToken = request.fencingToken ?? 0;
+  op.bytes = Buffer.concat([name, token, owner]);
+  op.keyLength = name.length;
+  op.tokenAt = name.length;
+  op.tokenLength = token.length;
+  op.ownerAt = name.length + token.length;
+  op.ownerLength = owner.length;
+  return op;
+}
+
+function taken(answer: Answer): BinaryAnswer {
+  const has = (section: number): boolean => (answer.sections & section) !== 0;
+  const text = (bytes: Uint8Array, at: number, length: number) => Buffer.from(bytes.subarray(at, at + length)).toString();
+  const hasOwner = has(Section.labels | Section.holder | Section.state);
+  return {
+    status: answer.status,
+    code: answer.code,
+    fencingToken: answer.fencingToken,
+    ttlMs: answer.ttlMs,
+    expiresInMs: answer.expiresInMs,
+    current: has(Section.verdict) && answer.current,
+    held: has(Section.state) && answer.holderCount > 0,
+    token: has(Section.token)
+      ? answer.tokenBytes.slice(answer.tokenAt, answer.tokenAt + answer.tokenLength)
+      : undefined,
+    owner: hasOwner ? text(answer.ownerBytes, answer.ownerAt, answer.ownerLength) : '',
+    detail: has(Section.detail) ? text(answer.detailBytes, answer.detailAt, answer.detailLength) : '',
+  };
+}

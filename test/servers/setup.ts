@@ -1,0 +1,13 @@
+/** Once before the tests with servers: builds dist/, which they start, and makes sure that there is an etcd. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { provideEtcd } from '../../src/cli/etcd-binary.ts';
+
+export default async function setup(): Promise<void> {
+  const build = fileURLToPath(new URL('../../tools/build.js', import.meta.url));
+  const run = spawnSync(process.execPath, [build], { stdio: 'inherit' });
+  if (run.status !== 0) throw new Error('dist/ could not be built');
+  const etcd = await provideEtcd();
+  process.env['HOLDFAST_ETCD'] = etcd.path;
+  process.stderr.write(`tests use etcd ${etcd.version} (${etcd.path})\n`);
+}

@@ -1,0 +1,16 @@
+/** What entry `seq` of the committer's chain must hold, known to the writer and to the test that reads it back. */
+
+export const TERM = 'term/t';
+export const JOURNAL = 'journal/t/';
+
+export function termValue(seq) {
+  return Buffer.from(String(seq).padStart(12, '0'));
+}
+
+/** 1 byte to 200 KB, different each time. */
+export function chainEntry(seq) {
+  const length = 1 + ((seq * 7919) % (seq % 50 === 0 ? 200_000 : 30_000));
+  const entry = new Uint8Array(length).fill(seq & 255);
+  entry[length - 1] = seq >>> 8;
+  return entry;
+}

@@ -1,0 +1,247 @@
+/**
+ * Per-lock linearizability: is there one order of a lock's ops, in keeping with
+ * real time, in which every answer is right? Wing and Gong's search with
+ * memory of visited states, cut down by what a lock is:
+ *
+ *   an op that leaves the state as it is and fits it is taken at once: no
+ *   order is lost by that; so only ops that change the state branch
+ *
+ * Ops without an answer may have taken effect at any time after they were sent,
+ * or never. A claim's end by time is an op of nobody, possible from the moment
+ * at which the last promise made for it is over.
+ */
+import type { Claim, OpRecord } from './history.ts';
+
+interface Step {
+  readonly id: number;
+  readonly kind: OpRecord['op'] | 'expire';
+  readonly token: string;
+  readonly fencingToken: number;
+  readonly from: number;
+  readonly until: number;
+  /** undefined: it may take effect or not. */
+  readonly record: OpRecord | undefined;
+  readonly after: number;
+}
+
+/** The lock, as any client knows it: a holder, tokens that are used up, the highest fencing token given. */
+interface State {
+  readonly holder: string;
+  readonly ended: ReadonlySet<string>;
+  readonly fence: number;
+}
+
+export type LinearizeResult = 'ok' | 'violated' | 'undecided';
+
+/** Search nodes before the search gives up: a run of the simulation needs some thousands. */
+const NODES_MAX = 300_000;
+
+/** `ops` and `claims` of one lock. `blame` gets the ops among which the search was stuck for good. */
+export function linearize(
+  ops: readonly OpRecord[],
+  claims: readonly Claim[],
+  blame?: (text: string) => void,
+): LinearizeResult {
+  return new Search(stepsOf(ops, claims), claims).run(blame);
+}
+
+function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
+  const steps: Step[] = [];
+  for (const op of ops) {
+    const answered = op.seen !== undefined;
+    const { id, op: kind, token, fencingToken, sentAt: from, after } = op;
+    if (answered) {
+      // Refusals promise that nothing happened: nothing to order.
+      if (op.seen!.status >= 500 || op.seen!.status === 429) continue;
+      steps.push({ id, kind, token, fencingToken, from, until: op.endedAt, record: op, after });
+    }
+    // Whatever else of it is on the wire: only grants and releases change anything.
+    if (answered && op.copies === 0) continue;
+    if (kind !== 'acquire' && kind !== 'release') continue;
+    steps.push({ id: -id, kind, token, fencingToken, from, until: Infinity, record: undefined, after: 0 });
+  }
+  for (const { token, ownedUntilAtLeast } of claims) {
+    steps.push({
+      id: 0,
+      kind: 'expire',
+      token,
+      fencingToken: 0,
+      from: ownedUntilAtLeast,
+      until: Infinity,
+      record: undefined,
+      after: 0,
+    });
+  }
+  return steps.sort((a, b) => a.from - b.from);
+}
+
+class Search {
+  readonly #steps: readonly Step[];
+  readonly #fenceOf = new Map<string, number>();
+  readonly #ownerOf = new Map<string, string>();
+  readonly #done: Uint8Array;
+  readonly #idDone = new Map<number, number>();
+  readonly #seen = new Set<string>();
+  #nodes = 0;
+  #farthest = -1;
+  #stuck = '';
+
+  constructor(steps: readonly Step[], claims: readonly Claim[]) {
+    this.#steps = steps;
+    this.#done = new Uint8Array(steps.length);
+    for (const claim of claims) {
+      this.#fenceOf.set(claim.token, claim.fencingToken);
+      this.#ownerOf.set(claim.token, claim.owner);
+    }
+    for (const [i, step] of steps.entries()) if (step.record !== undefined) this.#idDone.set(step.id, i);
+  }
+
+  run(blame?: (text: string) => void): LinearizeResult {
+    const found = this.#explore({ holder: '', ended: new Set(), fence: 0 }, 0, 0);
+    if (found) return 'ok';
+    if (this.#nodes >= NODES_MAX) return 'undecided';
+    blame?.(this.#stuck);
+    return 'violated';
+  }
+
+  /** Everything before `first` is done; `count` steps with an answer are. */
+  #explore(state: State, first: number, count: number): boolean {
+    if (++this.#nodes >= NODES_MAX) return false;
+    const taken: number[] = [];
+    let at = first;
+    for (;;) {
+      while (at < this.#steps.length && this.#done[at] === 1) at++;
+      const next = this.#candidates(at).find((i) => this.#isQuiet(this.#steps[i], state));
+      if (next === undefined) break;
+      this.#done[next] = 1;
+      taken.push(next);
+    }
+    const ok = this.#finish(state, at, count + taken.length);
+    if (!ok) for (const i of taken) this.#done[i] = 0;
+    return ok;
+  }
+
+  #finish(state: State, first: number, count: number): boolean {
+    const candidates = this.#candidates(first);
+    if (!candidates.some((i) => this.#steps[i].record !== undefined) && this.#allAnswered(first)) return true;
+    const key = `${state.holder}|${first}|${this.#pattern(first)}`;
+    if (this.#seen.has(key)) return false;
+    this.#seen.add(key);
+    if (count > this.#farthest) {
+      this.#farthest = count;
+      this.#stuck = this.#describe(state, candidates);
+    }
+    for (const i of this.#likeliestFirst(candidates)) {
+      const after = this.#change(this.#steps[i], state);
+      if (after === undefined) continue;
+      this.#done[i] = 1;
+      if (this.#explore(after, first, count + (this.#steps[i].record === undefined ? 0 : 1))) return true;
+      this.#done[i] = 0;
+      if (this.#nodes >= NODES_MAX) return false;
+    }
+    return false;
+  }
+
+  /** What was answered happened; a claim that somebody saw did, too. */
+  #likeliestFirst(candidates: readonly number[]): number[] {
+    const rank = (i: number) => {
+      const { record, token } = this.#steps[i];
+      if (record !== undefined) return 0;
+      return (this.#fenceOf.get(token) ?? 0) > 0 ? 1 : 2;
+    };
+    return [...candidates].sort((a, b) => rank(a) - rank(b) || a - b);
+  }
+
+  #allAnswered(first: number): boolean {
+    for (let i = first; i < this.#steps.length; i++) {
+      if (this.#done[i] === 0 && this.#steps[i].record !== undefined) return false;
+    }
+    return true;
+  }
+
+  /** Steps that may come next: sent before any other that is left had its answer. */
+  #candidates(first: number): number[] {
+    const steps = this.#steps;
+    let bound = Infinity;
+    const found: number[] = [];
+    for (let i = first; i < steps.length && steps[i].from <= bound; i++) {
+      if (this.#done[i] === 1) continue;
+      bound = Math.min(bound, steps[i].until);
+      found.push(i);
+    }
+    return found.filter((i) => steps[i].from <= bound && this.#afterIsDone(steps[i]));
+  }
+
+  #afterIsDone(step: Step): boolean {
+    if (step.after === 0) return true;
+    const index = this.#idDone.get(step.after);
+    return index === undefined || this.#done[index] === 1;
+  }
+
+  /** True when the step changes nothing and its answer fits the state. */
+  #isQuiet({ kind, token, fencingToken, record }: Step, { holder, ended }: State): boolean {
+    if (record === undefined) return false;
+    const seen = record.seen!;
+    const fence = holder === '' ? 0 : (this.#fenceOf.get(holder) ?? 0);
+    switch (kind) {
+      case 'acquire':
+        if (seen.status === 409)
+          return holder !== '' && holder !== token && this.#isHolder(seen.holder, holder);
+        if (seen.status === 410) return ended.has(token);
+        return seen.status === 200 && holder === token && seen.fencingToken === fence;
+      case 'renew':
+        return seen.status === 410 ? holder !== token : holder === token && seen.fencingToken === fence;
+      case 'release':
+        return seen.status === 410 && holder !== token;
+      case 'get':
+        return seen.yes ? holder !== '' && this.#isHolder(seen.holder, holder) : holder === '';
+      case 'verify': {
+        const current = token === '' ? holder !== '' && fence === fencingToken : holder === token;
+        return current === seen.yes;
+      }
+      case 'expire':
+        return false;
+    }
+  }
+
+  /** The state after a step that changes it; undefined when it can't be next. */
+  #change({ kind, token, record }: Step, { holder, ended, fence }: State): State | undefined {
+    if (kind === 'acquire') {
+      if (holder !== '' || ended.has(token)) return undefined;
+      if (record !== undefined && record.seen!.status !== 201) return undefined;
+      const own = this.#fenceOf.get(token) ?? 0;
+      if (own !== 0 && own <= fence) return undefined;
+      return { holder: token, ended, fence: Math.max(own, fence) };
+    }
+    if (kind !== 'release' && kind !== 'expire') return undefined;
+    if (holder !== token || (record !== undefined && record.seen!.status === 410)) return undefined;
+    return { holder: '', ended: new Set(ended).add(token), fence };
+  }
+
+  #isHolder(told: { owner: string; fencingToken: number } | undefined, holder: string): boolean {
+    return (
+      told === undefined ||
+      (told.owner === this.#ownerOf.get(holder) && told.fencingToken === this.#fenceOf.get(holder))
+    );
+  }
+
+  #pattern(first: number): string {
+    let text = '';
+    for (let i = first; i < this.#done.length; i++) text += this.#done[i];
+    return text.replace(/0+$/, '');
+  }
+
+  #describe(state: State, candidates: readonly number[]): string {
+    // Maybes of long ago explain nothing: what was answered, and what concerns the holder.
+    const telling = candidates.filter((i) => {
+      const { record, token } = this.#steps[i];
+      return record !== undefined || token === state.holder;
+    });
+    const lines = telling.slice(0, 12).map((i) => {
+      const { id, kind, token, from, until, record } = this.#steps[i];
+      return `#${id} ${kind} ${token} [${from.toFixed(1)}, ${until.toFixed(1)}] ${JSON.stringify(record?.seen ?? 'maybe')}`;
+    });
+    const holder = state.holder === '' ? 'free' : `held by ${state.holder} (${this.#fenceOf.get(state.holder)})`;
+    return `${holder}; next could be:\n    ${lines.join('\n    ')}`;
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * One seed, one run:
+ *
+ *   birth ─► faults and load ─► all healed, load goes on ─► clients stop
+ *     ─► every process is killed, one new one reads all back ─► judged
+ */
+import { LIMITS } from '../../src/limits.ts';
+import { checkHistory, describe } from './checker.ts';
+import { Actor, Client } from './client.ts';
+import { Cluster } from './cluster.ts';
+import { History, type OpRecord, type Violation } from './history.ts';
+import { Nemesis, PROFILES, type Profile, type ProfileName } from './nemesis.ts';
+import { Random } from './random.ts';
+import { Scheduler } from './scheduler.ts';
+import { checkStores } from './store-audit.ts';
+
+export interface RunResult {
+  readonly seed: number;
+  readonly profile: ProfileName;
+  readonly violations: readonly Violation[];
+  readonly hash: number;
+  readonly tail: readonly string[];
+  readonly events: number;
+  readonly ops: number;
+  readonly granted: number;
+  readonly unknown: number;
+  readonly commits: number;
+  readonly terms: number;
+  readonly history: History;
+}
+
+const SHARDS = 2;
+const MACHINES = 3;
+const SLOTS = 16;
+const NAMES = ['alpha', 'beta', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', 'zeta', 'eta', 'job:nightly', '{x}'];
+const CLIENTS = 5;
+/** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
+const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
+/** How long an op may take once everything is well. */
+const SERVED_MS = 1_500;
+const WELL_MS = 3_000;
+/** An event storm: the code under test spins. */
+const EVENTS_MAX = 2_000_000;
+
+export const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
+
+export async function run(seed: number, profileName?: ProfileName): Promise<RunResult> {
+  const random = new Random(seed, 'run');
+  const name = profileName ?? PROFILE_NAMES[seed % PROFILE_NAMES.length];
+  const profile: Profile = PROFILES[name];
+  const scheduler = new Scheduler(random.fork('scheduler'));
+  const cluster = new Cluster(scheduler, random.fork('cluster'), {
+    shards: SHARDS,
+    machines: MACHINES,
+    lanes: 1 + (seed % 2),
+    slots: SLOTS,
+    requestTimeoutMs: LIMITS.requestTimeoutMsDefault,
+    storeFaults: profile.store,
+    clientNetwork: profile.clients,
+  });
+  await cluster.begin();
+  const history = new History();
+  const clients = load(cluster, random, history);
+  await live(cluster, clients, random, profile, history);
+  const final = await readAllBack(cluster, random, history);
+  cluster.finish();
+  for (const { at, label, error } of scheduler.crashes) {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    cluster.violate('defect', `event "${label}" at ${at.toFixed(1)} threw ${text}`);
+  }
+  const honestClocks = !('jumpClock' in profile.faults);
+  const violations = [
+    ...cluster.violations,
+    ...checkHistory(history, { honestClocks }),
+    ...checkStores(cluster.stores, history, honestClocks),
+    ...final,
+  ];
+  return report(seed, name, cluster, history, violations);
+}
+
+function load(cluster: Cluster, random: Random, history: History): Client[] {
+  const clients: Client[] = [];
+  for (let i = 0; i < CLIENTS; i++) {
+    const name = `c${i}`;
+    const transport = cluster.transport(name);
+    const timeoutMs = cluster.options.requestTimeoutMs;
+    const client = new Client(cluster.scheduler, random.fork(name), name, history, transport, timeoutMs);
+    for (const lock of NAMES) if (client.random.chance(0.45)) new Actor(client, lock);
+    clients.push(client);
+  }
+  return clients;
+}
+
+/** Faults, then recovery, then a while in which everything must work. */
+async function live(
+  cluster: Cluster,
+  clients: Client[],
+  random: Random,
+  profile: Profile,
+  history: History,
+): Promise<void> {
+  const { scheduler } = cluster;
+  const faultsUntil = scheduler.now + random.between(10_000, 25_000);
+  const nemesis = new Nemesis(cluster, random.fork('nemesis'), profile, faultsUntil);
+  await go(cluster, faultsUntil);
+  nemesis.over = true;
+  scheduler.note('ALL HEALED');
+  cluster.heal();
+  for (let machine = 0; machine < MACHINES; machine++) {
+    if (cluster.machines[machine]?.state === 'stopping') cluster.kill(machine);
+    if (cluster.machines[machine] === undefined) cluster.start(machine);
+  }
+  const wellFrom = scheduler.now + SETTLE_MS;
+  await go(cluster, wellFrom + WELL_MS);
+  for (const client of clients) client.stopped = true;
+  await go(cluster, scheduler.now + SERVED_MS);
+  const judged = (op: OpRecord) => op.sentAt >= wellFrom && op.sentAt < wellFrom + WELL_MS;
+  for (const op of history.ops.filter(judged)) checkServed(cluster, op);
+  // What is still under way ends: time-outs of clients, late copies of requests.
+  await go(cluster, scheduler.now + cluster.options.requestTimeoutMs + 2_000);
+}
+
+function checkServed(cluster: Cluster, op: OpRecord): void {
+  if (op.seen !== undefined && op.seen.status < 500 && op.endedAt - op.sentAt <= SERVED_MS) return;
+  cluster.violate('liveness', `${SETTLE_MS} ms after the last fault: ${describe(op)}`);
+}
+
+/** Locks that are taken for long, and a new process on the stores as they are: what it reads is part of the history. */
+async function readAllBack(cluster: Cluster, random: Random, history: History): Promise<Violation[]> {
+  const { scheduler } = cluster;
+  const client = new Client(
+    scheduler,
+    random.fork('reader'),
+    'reader',
+    history,
+    cluster.transport('reader'),
+    cluster.options.requestTimeoutMs,
+  );
+  const ttlMs = LIMITS.ttlMsMax;
+  for (const name of NAMES) {
+    client.ask({ op: 'acquire', name, claim: client.newClaim(name), ttlMs }, (reply, { token }) => {
+      if (reply?.status === 201) history.claims.get(token)!.ownedUntilAtLeast = Infinity;
+    });
+  }
+  await go(cluster, scheduler.now + SERVED_MS);
+  for (let machine = 0; machine < MACHINES; machine++) cluster.kill(machine);
+  cluster.start(0);
+  await go(cluster, scheduler.now + SETTLE_MS);
+  let answered = 0;
+  for (const name of NAMES)
+    client.ask({ op: 'get', name }, (reply) => void (answered += reply?.status === 200 ? 1 : 0));
+  await go(cluster, scheduler.now + SERVED_MS);
+  if (answered === NAMES.length) return [];
+  return [{ rule: 'liveness', text: `a new process answers for ${answered} of ${NAMES.length} locks` }];
+}
+
+async function go(cluster: Cluster, until: number): Promise<void> {
+  if (await cluster.scheduler.run(until, EVENTS_MAX)) return;
+  throw new Error(`more than ${EVENTS_MAX} events: the code under test spins`);
+}
+
+function report(
+  seed: number,
+  profile: ProfileName,
+  cluster: Cluster,
+  history: History,
+  violations: Violation[],
+): RunResult {
+  const puts = cluster.stores.flatMap(({ log }) =>
+    log.flatMap(({ changes }) => changes.filter(({ value }) => value !== undefined)),
+  );
+  return {
+    seed,
+    profile,
+    violations,
+    hash: cluster.scheduler.hash,
+    tail: cluster.scheduler.tail(),
+    events: cluster.scheduler.count,
+    ops: history.ops.length,
+    granted: history.ops.filter((op) => op.op === 'acquire' && op.seen?.status === 201).length,
+    unknown: history.ops.filter((op) => op.seen === undefined).length,
+    commits: puts.filter(({ key }) => key.startsWith('holdfast/journal/')).length,
+    terms: new Set(puts.map(({ key }) => key).filter((key) => key.startsWith('holdfast/term/'))).size,
+    history,
+  };
+}

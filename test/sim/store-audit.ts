@@ -1,0 +1,199 @@
+/**
+ * Judges what the stores applied, in the order in which they did (DESIGN §9):
+ *
+ *   one owner   only the term that a slot's record names writes effects for it,
+ *               and only while its key stands; records change owner only when
+ *               the last owner's key is gone; journals and effects have no gap
+ *   exclusion   no lock is granted while it is held
+ *   durability  what an answer acknowledged had been written before
+ *   freed early no claim ends by time while its client was promised more
+ */
+import { Buffer } from 'node:buffer';
+import { describe } from './checker.ts';
+import { tokenHex } from './front.ts';
+import type { Claim, History, OpRecord, Rule, Violation } from './history.ts';
+import { readJournalEntry, type JournalEffect } from './journal-reader.ts';
+import type { Applied, ModelStore } from './model-store.ts';
+
+/** What the audit needs of a store. */
+export type AuditedStore = Pick<ModelStore, 'name' | 'log'>;
+
+interface Grant {
+  readonly name: string;
+  readonly token: string;
+  readonly fencingToken: number;
+  readonly grantedAt: number;
+  endedAt: number;
+  reason: 'released' | 'expired' | '';
+}
+
+const RELEASED = 1;
+const EXPIRED = 2;
+
+export function checkStores(
+  stores: readonly AuditedStore[],
+  history: History,
+  honestClocks: boolean,
+): Violation[] {
+  const violations: Violation[] = [];
+  const grants = new Map<string, Grant>();
+  for (const store of stores) new StoreAudit(store, grants, violations).run();
+  for (const op of history.ops) checkAcknowledged(op, grants, history, violations);
+  for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
+  return violations;
+}
+
+class StoreAudit {
+  readonly #store: AuditedStore;
+  readonly #grants: Map<string, Grant>;
+  readonly #violations: Violation[];
+  readonly #terms = new Map<string, { seq: number }>();
+  readonly #owners = new Map<number, string | null>();
+  readonly #counters = new Map<number, number>();
+  readonly #holders = new Map<string, Grant>();
+
+  constructor(store: AuditedStore, grants: Map<string, Grant>, violations: Violation[]) {
+    this.#store = store;
+    this.#grants = grants;
+    this.#violations = violations;
+  }
+
+  run(): void {
+    for (const applied of this.#store.log) this.#apply(applied);
+  }
+
+  #apply(applied: Applied): void {
+    for (const { key, value } of applied.changes) {
+      const [, kind, id, seq] = key.split('/');
+      if (kind === 'term') this.#term(id, value);
+      if (kind === 'slot' && value !== undefined) this.#slot(Number(id), value, applied);
+      if (kind === 'slot' && value === undefined)
+        this.#violate('durability', applied, `slot record ${id} was deleted`);
+      if (kind === 'journal' && value !== undefined) this.#entry(id, Number(seq), value, applied);
+    }
+  }
+
+  #term(id: string, value: Uint8Array | undefined): void {
+    if (value === undefined) this.#terms.delete(id);
+    else if (!this.#terms.has(id)) this.#terms.set(id, { seq: 0 });
+  }
+
+  #slot(slot: number, value: Uint8Array, applied: Applied): void {
+    const { owner } = JSON.parse(Buffer.from(value).toString()) as { owner: string | null };
+    const before = this.#owners.get(slot) ?? null;
+    this.#owners.set(slot, owner);
+    if (before === null || before === owner || !this.#terms.has(before)) return;
+    this.#violate('one owner', applied, `slot ${slot} went to ${owner} while its owner ${before} lived`);
+  }
+
+  #entry(term: string, seq: number, value: Uint8Array, applied: Applied): void {
+    const living = this.#terms.get(term);
+    if (living === undefined)
+      return this.#violate('one owner', applied, `term ${term} wrote entry ${seq} after its end`);
+    if (seq !== living.seq + 1)
+      this.#violate('durability', applied, `term ${term}: entry ${seq} after ${living.seq}`);
+    living.seq = seq;
+    let effects: JournalEffect[];
+    try {
+      effects = readJournalEntry(value);
+    } catch (error) {
+      return this.#violate('durability', applied, `entry ${term}/${seq} can't be read: ${String(error)}`);
+    }
+    for (const effect of effects) this.#effect(term, effect, applied);
+  }
+
+  #effect(term: string, effect: JournalEffect, applied: Applied): void {
+    const { slot, number, hash, fencingToken } = effect;
+    const owner = this.#owners.get(slot);
+    if (owner !== term) {
+      this.#violate(
+        'one owner',
+        applied,
+        `term ${term} wrote effect ${number} of slot ${slot}, whose owner is ${String(owner)}`,
+      );
+    }
+    const last = this.#counters.get(slot) ?? 0;
+    if (number !== last + 1) {
+      this.#violate('durability', applied, `slot ${slot}: effect ${number} of term ${term} follows ${last}`);
+    }
+    this.#counters.set(slot, number);
+    // Names are told apart by hash, as in the journal; two names of a run don't collide.
+    const key = `${slot} ${hash}`;
+    const holder = this.#holders.get(key);
+    if (effect.kind === 'granted') {
+      const { name, token } = effect;
+      if (holder !== undefined) {
+        this.#violate(
+          'exclusion',
+          applied,
+          `${name} was granted (${number}) while claim ${holder.fencingToken} held it`,
+        );
+      }
+      const grant: Grant = {
+        name,
+        token,
+        fencingToken,
+        grantedAt: applied.at,
+        endedAt: Infinity,
+        reason: '',
+      };
+      this.#holders.set(key, grant);
+      this.#grants.set(`${name} ${fencingToken}`, grant);
+      return;
+    }
+    if (holder?.fencingToken !== fencingToken) {
+      return this.#violate(
+        'durability',
+        applied,
+        `${effect.kind} of slot ${slot} names claim ${fencingToken}, which is not there`,
+      );
+    }
+    if (effect.kind !== 'ended') return;
+    holder.endedAt = applied.at;
+    holder.reason = effect.reason === RELEASED ? 'released' : effect.reason === EXPIRED ? 'expired' : '';
+    this.#holders.delete(key);
+  }
+
+  #violate(rule: Rule, { at, revision, by }: Applied, text: string): void {
+    this.#violations.push({
+      rule,
+      text: `${this.#store.name} revision ${revision} by ${by} at ${at.toFixed(1)}: ${text}`,
+    });
+  }
+}
+
+/** An answer that says "done" leaves only once that is written. */
+function checkAcknowledged(
+  op: OpRecord,
+  grants: ReadonlyMap<string, Grant>,
+  history: History,
+  violations: Violation[],
+): void {
+  if (op.seen === undefined || op.seen.status >= 300) return;
+  const claim = history.claims.get(op.token);
+  if (claim === undefined || op.op === 'verify') return;
+  const fencingToken = op.op === 'release' ? claim.fencingToken : op.seen.fencingToken;
+  // Nobody ever learned that claim's fencing token: it can't be found.
+  if (fencingToken === 0) return;
+  const grant = grants.get(`${op.name} ${fencingToken}`);
+  if (grant === undefined || grant.grantedAt > op.endedAt || grant.token !== tokenHex(op.token)) {
+    violations.push({
+      rule: 'durability',
+      text: `answered before, or without, being written: ${describe(op)}`,
+    });
+  } else if (op.op === 'release' && (grant.reason !== 'released' || grant.endedAt > op.endedAt)) {
+    violations.push({
+      rule: 'durability',
+      text: `released, but the journal does not say so: ${describe(op)}`,
+    });
+  }
+}
+
+function checkPromise(claim: Claim, grants: ReadonlyMap<string, Grant>, violations: Violation[]): void {
+  const grant = grants.get(`${claim.name} ${claim.fencingToken}`);
+  if (grant === undefined || grant.reason !== 'expired' || grant.endedAt >= claim.promisedUntil) return;
+  const text =
+    `${claim.name}: claim ${claim.owner} (${claim.fencingToken}) was ended at ${grant.endedAt.toFixed(1)}, ` +
+    `promised until ${claim.promisedUntil.toFixed(1)}`;
+  violations.push({ rule: 'freed early', text });
+}
