@@ -71,7 +71,9 @@ class Chain {
   readonly #id = randomBytes(8).toString('hex');
   readonly #key = `${PREFIX}term/${this.#id}`;
   readonly #journal = `${PREFIX}journal/${this.#id}/`;
-  readonly #value = Buffer.from(JSON.stringify({ process: 'ceiling', address: '', version: '', lane: 0, seq: 0 }));
+  readonly #value = Buffer.from(
+    JSON.stringify({ process: 'ceiling', address: '', version: '', lane: 0, seq: 0 }),
+  );
   readonly #bytesPerOp: number;
   readonly #entry: Uint8Array;
   readonly #measure: Measure;
@@ -162,7 +164,8 @@ class Chain {
     const opsMax = LIMITS.entryBytesMax / this.#bytesPerOp;
     let count = 0;
     let total = 0;
-    while (count < this.#waitingAt.length && total + this.#waitingOps[count] <= opsMax) total += this.#waitingOps[count++];
+    while (count < this.#waitingAt.length && total + this.#waitingOps[count] <= opsMax)
+      total += this.#waitingOps[count++];
     return { at: this.#waitingAt.splice(0, count), ops: this.#waitingOps.splice(0, count), total };
   }
 
@@ -180,7 +183,9 @@ class Chain {
 
 async function runCeiling(settings: CeilingSettings): Promise<CeilingResult> {
   const { shards, rate, opsPerFrame, warmupSeconds, seconds } = settings;
-  const stores = shards.map((endpoints, i) => openEtcdStore({ name: `s${i}`, engine: 'etcd', endpoints, weight: 1 }));
+  const stores = shards.map((endpoints, i) =>
+    openEtcdStore({ name: `s${i}`, engine: 'etcd', endpoints, weight: 1 }),
+  );
   const startAt = performance.now() + 200;
   const measure = new Measure(startAt + warmupSeconds * 1000, startAt + (warmupSeconds + seconds) * 1000);
   const chains = stores.map((store) => new Chain(store, measure));
@@ -209,7 +214,13 @@ async function runCeiling(settings: CeilingSettings): Promise<CeilingResult> {
 }
 
 /** Frames by the clock, each spread over the shards as names are. Returns the CPU seconds of the measured time. */
-function offer(chains: Chain[], measure: Measure, startAt: number, everyMs: number, ops: number): Promise<number> {
+function offer(
+  chains: Chain[],
+  measure: Measure,
+  startAt: number,
+  everyMs: number,
+  ops: number,
+): Promise<number> {
   let nextAt = startAt;
   let cpu: NodeJS.CpuUsage | undefined;
   return new Promise((resolve) => {

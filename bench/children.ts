@@ -18,18 +18,26 @@ export type LoadRun = Pick<LoadSettings, 'url' | 'workload' | 'rate' | 'seconds'
   readonly names?: number;
   readonly opsPerFrame?: number;
   readonly sockets?: number;
+  readonly holdMs?: number;
 };
 
 /** Runs the load driver beside the processes `others` (pids by label). */
-export async function runLoadDriver(run: LoadRun, others: ReadonlyMap<string, number>): Promise<Measured<LoadResult>> {
+export async function runLoadDriver(
+  run: LoadRun,
+  others: ReadonlyMap<string, number>,
+): Promise<Measured<LoadResult>> {
   const args = [
     ...['--url', run.url, '--workload', run.workload, '--rate', String(run.rate)],
     ...['--seconds', String(run.seconds), '--warmup', String(run.warmupSeconds), '--json', '-'],
     ...(run.names === undefined ? [] : ['--names', String(run.names)]),
     ...(run.opsPerFrame === undefined ? [] : ['--ops-per-frame', String(run.opsPerFrame)]),
+    ...(run.holdMs === undefined ? [] : ['--hold', String(run.holdMs)]),
     ...(run.sockets === undefined ? [] : ['--sockets', String(run.sockets)]),
   ];
-  return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [result.fromWallMs, result.toWallMs]);
+  return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [
+    result.fromWallMs,
+    result.toWallMs,
+  ]);
 }
 
 /** Runs the ceiling beside the processes `others`. */

@@ -42,7 +42,8 @@ export class CpuSampler {
   /** Cores used between two wall-clock times. */
   between(fromWallMs: number, toWallMs: number): Map<string, ProcessCpu> {
     const from = this.#samples.findLast((sample) => sample.wallMs <= fromWallMs) ?? this.#samples[0];
-    const to = this.#samples.find((sample) => sample.wallMs >= toWallMs) ?? this.#samples.at(-1)!;
+    // Not the first one after it: the load driver may have ended by then.
+    const to = this.#samples.findLast((sample) => sample.wallMs <= toWallMs) ?? this.#samples.at(-1)!;
     const seconds = Math.max(SAMPLE_MS, to.wallMs - from.wallMs) / 1000;
     const usage = new Map<string, ProcessCpu>();
     for (const [label, pid] of this.#pids) {

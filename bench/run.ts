@@ -51,7 +51,12 @@ function readOptions(): Options {
     .option('--names <n>', 'different locks', Number, 131_072)
     .option('--only <what,…>', 'ceiling, etcd, embedded', 'ceiling,etcd,embedded')
     .option('--json <file>', 'write the figures there')
-    .option('--node-args <flags>', "flags for the server's Node, such as --cpu-prof", (text) => text.split(' '), [])
+    .option(
+      '--node-args <flags>',
+      "flags for the server's Node, such as --cpu-prof",
+      (text) => text.split(' '),
+      [],
+    )
     .parse()
     .opts();
   return o as Options;
@@ -107,14 +112,25 @@ class Bench {
     const settings = { shards, rate, opsPerFrame, warmupSeconds: warmup, seconds };
     const { result, cpu } = await runCeilingProgram(settings, new Map(this.#etcdPids));
     const { latency, sendLag } = result;
-    this.#add({ ...result, what: 'ceiling', latency, sendLagP50Ms: sendLag.p50Ms, bad: 0, cpu: Object.fromEntries(cpu) });
+    this.#add({
+      ...result,
+      what: 'ceiling',
+      latency,
+      sendLagP50Ms: sendLag.p50Ms,
+      bad: 0,
+      cpu: Object.fromEntries(cpu),
+    });
   }
 
   async #holdfast(store: 'etcd' | 'embedded', rate: number): Promise<void> {
     say(`Holdfast on ${store} at ${rate} ops/s for ${this.#options.seconds} s`);
     const etcd = store === 'etcd' ? this.#etcd.map((cluster) => cluster.endpoints) : undefined;
     const { nodeArgs } = this.#options;
-    const server = await startHoldfast({ folder: this.#folder, nodeArgs, ...(etcd === undefined ? {} : { etcd }) });
+    const server = await startHoldfast({
+      folder: this.#folder,
+      nodeArgs,
+      ...(etcd === undefined ? {} : { etcd }),
+    });
     try {
       await this.#load(store, rate, server);
     } finally {
@@ -124,7 +140,10 @@ class Bench {
 
   async #load(store: 'etcd' | 'embedded', rate: number, server: HoldfastServer): Promise<void> {
     const { seconds, warmup, workload, names, opsPerFrame } = this.#options;
-    const pids = new Map([['holdfast', server.pid], ...(store === 'etcd' ? this.#etcdPids : [])] as [string, number][]);
+    const pids = new Map([['holdfast', server.pid], ...(store === 'etcd' ? this.#etcdPids : [])] as [
+      string,
+      number,
+    ][]);
     const commits = () => scrapeSum(server.url, 'holdfast_commit_duration_seconds_count');
     const before = await commits();
     const run = { url: server.wsUrl, workload, rate, seconds, warmupSeconds: warmup, names, opsPerFrame };
@@ -150,7 +169,9 @@ class Bench {
     const database = mebibytes(folderBytes(join(member, 'snap')));
     const log = mebibytes(folderBytes(join(member, 'wal')));
     const memory = mebibytes(residentBytes(cluster.members[0].pid!));
-    this.disk.push(`etcd s${shard}: database and snapshots ${database}, write-ahead log ${log}, memory ${memory}`);
+    this.disk.push(
+      `etcd s${shard}: database and snapshots ${database}, write-ahead log ${log}, memory ${memory}`,
+    );
   }
 
   #add(row: Row): void {
@@ -170,21 +191,48 @@ function mebibytes(bytes: number): string {
 
 /** One line a run; the ratio is to the ceiling's run at the same rate. */
 function table(rows: readonly Row[], rates: readonly number[]): string {
-  const head = ['', 'offered/s', 'achieved/s', 'P50 ms', 'P95 ms', 'P99 ms', '× ceiling P50/P95/P99', 'commits/s', 'failed', 'cores'];
+  const head = [
+    '',
+    'offered/s',
+    'achieved/s',
+    'P50 ms',
+    'P95 ms',
+    'P99 ms',
+    '× ceiling P50/P95/P99',
+    'commits/s',
+    'failed',
+    'cores',
+  ];
   const lines = rows.map((row, i) => {
     const rate = rates.toSorted((a, b) => Math.abs(a - row.offered) - Math.abs(b - row.offered))[0];
     const near = (other: Row): boolean => Math.abs(other.offered - rate) <= 0.02 * rate;
     const ceiling = rows.slice(0, i).findLast((other) => other.what === 'ceiling' && near(other));
     const { latency } = row;
-    const ratio = (of: 'p50Ms' | 'p95Ms' | 'p99Ms'): string => (latency[of] / ceiling!.latency[of]).toFixed(2);
+    const ratio = (of: 'p50Ms' | 'p95Ms' | 'p99Ms'): string =>
+      (latency[of] / ceiling!.latency[of]).toFixed(2);
     const ratios = ceiling === undefined ? '' : `${ratio('p50Ms')} / ${ratio('p95Ms')} / ${ratio('p99Ms')}`;
     const times = [latency.p50Ms, latency.p95Ms, latency.p99Ms].map((ms) => ms.toFixed(2));
     const counts = [row.offered.toFixed(0), row.achieved.toFixed(0)];
-    return [row.what, ...counts, ...times, ratios, row.commitsPerSecond.toFixed(0), String(row.bad), cores(row)];
+    return [
+      row.what,
+      ...counts,
+      ...times,
+      ratios,
+      row.commitsPerSecond.toFixed(0),
+      String(row.bad),
+      cores(row),
+    ];
   });
   const all = [head, ...lines];
   const widths = head.map((_, column) => Math.max(...all.map((line) => line[column].length)));
-  return all.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join('  ').trimEnd()).join('\n');
+  return all
+    .map((line) =>
+      line
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 /** «holdfast .12 + .37 + .02, etcd s0 .57, load .18»: main thread and the busiest others of a server. */

@@ -147,7 +147,8 @@ export class Connection {
     if (opcode === 2 && (first & 0x80) !== 0) this.#handlers.onAnswers(view, from, to);
     else if (opcode === 9) this.#socket?.write(pong(bytes.subarray(from, to)));
     else if (opcode === 8) this.#socket?.destroy();
-    else if (opcode !== 10) throw new Error(`a frame with first byte ${first} is not part of holdfast.v1.bin`);
+    else if (opcode !== 10)
+      throw new Error(`a frame with first byte ${first} is not part of holdfast.v1.bin`);
   }
 
   #finishHandshake(bytes: Buffer, end: number): number {

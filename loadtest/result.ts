@@ -2,7 +2,12 @@
  * What a load run found, and how several processes' findings become one.
  * Latencies are microseconds in the histograms and milliseconds in results.
  */
-import { build, decodeFromCompressedBase64, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
+import {
+  build,
+  decodeFromCompressedBase64,
+  encodeIntoCompressedBase64,
+  type Histogram,
+} from 'hdr-histogram-js';
 import type { LoadSettings } from './generator.ts';
 import { WORKLOADS } from './workloads.ts';
 
@@ -183,7 +188,8 @@ export class Recorder {
 
 /** The results of processes that ran side by side, as one. */
 export function mergeResults(results: readonly LoadResult[]): LoadResult {
-  const sum = (of: (result: LoadResult) => number): number => results.reduce((n, result) => n + of(result), 0);
+  const sum = (of: (result: LoadResult) => number): number =>
+    results.reduce((n, result) => n + of(result), 0);
   const first = results[0];
   const errors: Record<string, number> = {};
   for (const result of results) {

@@ -35,6 +35,13 @@ export const WORKLOADS = {
     after: ['release'],
     ttlMs: 3_600_000,
   },
+  hold: {
+    about: 'take locks, read them, and leave them held',
+    before: ['acquire'],
+    cycle: ['get'],
+    after: [],
+    ttlMs: 86_400_000,
+  },
   get: {
     about: 'strong reads of held locks',
     before: ['acquire'],

@@ -74,7 +74,7 @@ export const LIMITS = {
   // ---- shard
   leaseTtlMs: 4_000,
   /** How often a lane looks which terms live and which slot records name it. */
-  termPollMs: 500,
+  termPollMs: 200,
   recordPollMs: 10_000,
   commitTimeoutMs: 1_500,
   callTimeoutMs: 3_000,

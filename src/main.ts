@@ -44,6 +44,7 @@ const OPEN_AGAIN_MS = 1_000;
  */
 export async function serve(settings: Settings, log: Logger, failed: (error: Error) => void): Promise<Server> {
   const wish = settings.shards === undefined ? defaultShards() : readShardsFile(settings.shards);
+  sizeThreadPool(settings.workers, wish);
   const lock = lockData(settings, wish);
   try {
     const cluster = await openShards(settings, wish, log);
@@ -52,6 +53,16 @@ export async function serve(settings: Settings, log: Logger, failed: (error: Err
     lock?.release();
     throw error;
   }
+}
+
+/**
+ * A write to an embedded shard holds a thread of libuv's pool until it is on
+ * disk, and the pool is one for the whole process. It has no size before its
+ * first use, so this comes first.
+ */
+function sizeThreadPool(lanes: number, wish: ShardsFile): void {
+  const embedded = wish.shards.filter((shard) => shard.engine === 'embedded').length;
+  process.env['UV_THREADPOOL_SIZE'] ??= String(Math.min(1_024, lanes * embedded + 4));
 }
 
 function lockData(settings: Settings, wish: ShardsFile): FolderLock | undefined {

@@ -47,7 +47,8 @@ export async function provideEtcd(say: Say = sayOnStderr): Promise<EtcdBinary> {
   const named = process.env['HOLDFAST_ETCD'];
   if (named !== undefined && named !== '') {
     const binary = await inspect(named);
-    if (binary === undefined) throw new Error(`HOLDFAST_ETCD names ${named}, which is not an etcd that can be run`);
+    if (binary === undefined)
+      throw new Error(`HOLDFAST_ETCD names ${named}, which is not an etcd that can be run`);
     return binary;
   }
   const installed = await inspect('etcd');
@@ -88,9 +89,9 @@ function minorOf(binary: EtcdBinary): number {
   return major > 3 ? Infinity : minor;
 }
 
-async function works(command: string, parameters: string[]): Promise<boolean> {
+async function works(name: string, parameters: string[]): Promise<boolean> {
   try {
-    await run(command, parameters, { timeout: 30_000 });
+    await run(name, parameters, { timeout: 30_000 });
     return true;
   } catch {
     return false;
@@ -104,7 +105,8 @@ async function buildOnce(target: string, say: Say): Promise<EtcdBinary> {
   const until = Date.now() + BUILD_WAIT_MS;
   for (let told = false; !(await takeLock(lock)); told = true) {
     if (!told) say('another process is building etcd: waiting for it');
-    if (Date.now() > until) throw new Error(`${lock} is held for more than ${BUILD_WAIT_MS / 60_000} minutes`);
+    if (Date.now() > until)
+      throw new Error(`${lock} is held for more than ${BUILD_WAIT_MS / 60_000} minutes`);
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
   try {
@@ -160,21 +162,27 @@ async function build(target: string, say: Say): Promise<void> {
 
 async function go(folder: string, parameters: string[]): Promise<void> {
   try {
-    await run('go', parameters, { cwd: folder, env: { ...process.env, GOWORK: 'off' }, maxBuffer: 16 * 1024 * 1024 });
+    await run('go', parameters, {
+      cwd: folder,
+      env: { ...process.env, GOWORK: 'off' },
+      maxBuffer: 16 * 1024 * 1024,
+    });
   } catch (error) {
     const { stderr, message } = error as Error & { stderr?: string };
     const lines = (stderr || message).trim().split('\n');
-    throw new Error(`go ${parameters[0]}: ${lines.slice(-5).join(' · ')}`);
+    throw new Error(`go ${parameters[0]}: ${lines.slice(-5).join(' · ')}`, { cause: error });
   }
 }
 
 async function installPackage(tried: readonly string[], say: Say): Promise<EtcdBinary> {
   const attempts = [...tried];
   if (process.getuid?.() !== 0) attempts.push('installing the package etcd-server: needs root');
-  else if (!(await works('apt-get', ['--version']))) attempts.push('installing the package etcd-server: no apt-get');
+  else if (!(await works('apt-get', ['--version'])))
+    attempts.push('installing the package etcd-server: no apt-get');
   else {
     say('installing the package etcd-server');
-    const failed = (await command('apt-get', ['update'])) ?? (await command('apt-get', ['install', '-y', 'etcd-server']));
+    const failed =
+      (await command('apt-get', ['update'])) ?? (await command('apt-get', ['install', '-y', 'etcd-server']));
     const binary = await inspect('etcd');
     if (binary !== undefined) return binary;
     attempts.push(`installing the package etcd-server: ${failed ?? 'it has no etcd'}`);
@@ -192,6 +200,8 @@ function command(name: string, parameters: string[]): Promise<string | undefined
       env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
     });
     child.on('error', (error) => resolve(error.message));
-    child.on('exit', (code) => resolve(code === 0 ? undefined : `${name} ${parameters[0]} ended with ${code}`));
+    child.on('exit', (code) =>
+      resolve(code === 0 ? undefined : `${name} ${parameters[0]} ended with ${code}`),
+    );
   });
 }

@@ -34,13 +34,15 @@ export interface EtcdOptions {
   /** Made if it isn't there; a member's data and log lie in a folder of its name. */
   readonly dataFolder: string;
   readonly members?: 1 | 3;
-  /** Client and peer port of the first member, of the second, …; free ones without it. */
+  /** Client and peer port of the first member, of the second, …, then (with `tls`) each one's health port; free ones without it. */
   readonly ports?: readonly number[];
   /** PEM files; clients then need a certificate of this CA. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   readonly settings?: readonly (readonly [string, string])[];
   readonly binary?: EtcdBinary;
   readonly say?: Say;
+  /** Ctrl-C in the terminal does not reach them: whoever started them ends them, in its own order. */
+  readonly ownGroup?: boolean;
 }
 
 export interface EtcdCluster {
@@ -58,11 +60,23 @@ export async function startEtcd(options: EtcdOptions): Promise<EtcdCluster> {
   const known = await knownSettings(binary);
   const plans: MemberPlan[] = [];
   for (let i = 0; i < count; i++) {
-    plans.push({ name: `m${i}`, client: ports[i * 2], peer: ports[i * 2 + 1], health: ports[count * 2 + i] });
+    plans.push({
+      name: `m${i}`,
+      client: ports[i * 2],
+      peer: ports[i * 2 + 1],
+      health: ports[count * 2 + i],
+      ownGroup: options.ownGroup ?? false,
+    });
   }
   const cluster = plans.map((plan) => `${plan.name}=http://127.0.0.1:${plan.peer}`).join(',');
   const members = plans.map(
-    (plan) => new EtcdMember(binary.path, join(options.dataFolder, plan.name), plan, parameters(plan, cluster, options, known)),
+    (plan) =>
+      new EtcdMember(
+        binary.path,
+        join(options.dataFolder, plan.name),
+        plan,
+        parametersOf(plan, cluster, options, known),
+      ),
   );
   const stop = async () => void (await Promise.all(members.map((member) => member.stop())));
   try {
@@ -81,9 +95,15 @@ interface MemberPlan {
   readonly peer: number;
   /** Only used beside TLS, where the client port wants a certificate. */
   readonly health: number | undefined;
+  readonly ownGroup: boolean;
 }
 
-function parameters(plan: MemberPlan, cluster: string, options: EtcdOptions, known: ReadonlySet<string>): string[] {
+function parametersOf(
+  plan: MemberPlan,
+  cluster: string,
+  options: EtcdOptions,
+  known: ReadonlySet<string>,
+): string[] {
   const client = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${plan.client}`;
   const peer = `http://127.0.0.1:${plan.peer}`;
   const all: (readonly [string, string])[] = [
@@ -112,7 +132,9 @@ function parameters(plan: MemberPlan, cluster: string, options: EtcdOptions, kno
 
 /** The names of the flags that this etcd has, from its own help. */
 async function knownSettings(binary: EtcdBinary): Promise<Set<string>> {
-  const { stdout, stderr } = await promisify(execFile)(binary.path, ['--help'], { maxBuffer: 16 * 1024 * 1024 });
+  const { stdout, stderr } = await promisify(execFile)(binary.path, ['--help'], {
+    maxBuffer: 16 * 1024 * 1024,
+  });
   return new Set([...`${stdout}${stderr}`.matchAll(/--([a-z][a-z0-9-]+)/g)].map((match) => match[1]));
 }
 
@@ -134,6 +156,7 @@ export class EtcdMember {
   readonly #path: string;
   readonly #folder: string;
   readonly #parameters: readonly string[];
+  readonly #ownGroup: boolean;
   readonly #healthUrl: string;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
@@ -143,6 +166,7 @@ export class EtcdMember {
     this.#path = path;
     this.#folder = folder;
     this.#parameters = parameters;
+    this.#ownGroup = plan.ownGroup;
     this.url = `${secure ? 'https' : 'http'}://127.0.0.1:${plan.client}`;
     this.#healthUrl = `http://127.0.0.1:${secure ? plan.health : plan.client}/health`;
   }
@@ -157,7 +181,11 @@ export class EtcdMember {
     if (this.#child !== undefined) return;
     await mkdir(this.#folder, { recursive: true });
     const log = openSync(this.#logPath, 'a');
-    const child = spawn(this.#path, this.#parameters, { stdio: ['ignore', log, log], env: environment() });
+    const child = spawn(this.#path, this.#parameters, {
+      stdio: ['ignore', log, log],
+      env: environment(),
+      detached: this.#ownGroup,
+    });
     closeSync(log);
     this.#child = child;
     killAtExit(child);
@@ -184,7 +212,9 @@ export class EtcdMember {
       if (await this.#healthy()) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    throw new Error(`etcd at ${this.url} is not healthy after ${READY_MS / 1000} s. ${await this.#lastWords()}`);
+    throw new Error(
+      `etcd at ${this.url} is not healthy after ${READY_MS / 1000} s. ${await this.#lastWords()}`,
+    );
   }
 
   async stop(): Promise<void> {

@@ -83,7 +83,10 @@ function chosenShards({ shards: file, data, shard: name }: DumpOptions): readonl
   for (const shard of chosen) {
     // Opening it would make it.
     if (shard.engine === 'embedded' && !existsSync(join(data, shard.name))) {
-      throw new CommandError(Exit.noInput, `${join(data, shard.name)}: there is no data of shard ${shard.name}`);
+      throw new CommandError(
+        Exit.noInput,
+        `${join(data, shard.name)}: there is no data of shard ${shard.name}`,
+      );
     }
   }
   return chosen;
@@ -95,7 +98,9 @@ function lockEmbedded(shards: readonly ShardSettings[], data: string): { release
     return lockFolder(data);
   } catch (error) {
     if (!(error instanceof FolderLockError)) throw error;
-    throw new CommandError(Exit.unavailable, `${error.message}; stop it to look at its journal`, { cause: error });
+    throw new CommandError(Exit.unavailable, `${error.message}; stop it to look at its journal`, {
+      cause: error,
+    });
   }
 }
 
@@ -104,12 +109,17 @@ async function dumpStore(store: ShardStore, options: DumpOptions, write: Write):
   const show = (place: Place, describe: () => [string, object, readonly object[]]): void => {
     try {
       const [kind, where, items] = describe();
-      if (items.length > 0) write(options.json ? jsonLine(place, kind, where, items) : textLines(place, items));
+      if (items.length > 0)
+        write(options.json ? jsonLine(place, kind, where, items) : textLines(place, items));
     } catch (error) {
       if (!(error instanceof JournalError)) throw error;
       isSound = false;
       const { shard, key } = place;
-      write(options.json ? JSON.stringify({ ...place, error: error.message }) : `${shard} ${key} UNREADABLE: ${error.message}`);
+      write(
+        options.json
+          ? JSON.stringify({ ...place, error: error.message })
+          : `${shard} ${key} UNREADABLE: ${error.message}`,
+      );
     }
   };
   const prefix = options.slot === undefined ? CHECKPOINT_PREFIX : checkpointsOfSlot(options.slot);
@@ -134,7 +144,7 @@ async function dumpStore(store: ShardStore, options: DumpOptions, write: Write):
 
 async function* keysOf(store: ShardStore, prefix: string): AsyncGenerator<KeyValue> {
   const end = prefixEnd(prefix);
-  for (let from = prefix; ; ) {
+  for (let from = prefix; ;) {
     const page = await store.range(from, end, { limit: PAGE_KEYS });
     yield* page.entries;
     const last = page.entries.at(-1);

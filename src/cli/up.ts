@@ -9,10 +9,12 @@
  *     s0/ s1/ …         each etcd's data and log
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { ConfigError } from '../config/error.ts';
+import { LIMITS } from '../limits.ts';
 import { freePorts, startEtcd, type EtcdCluster, type EtcdOptions } from './etcd-server.ts';
 import { provideEtcd, type Say } from './etcd-binary.ts';
 import { CommandError, Exit } from './exit.ts';
@@ -21,6 +23,7 @@ const SHARDS_MAX = 9;
 /** The ports of the shards.yaml at the root of the tree: s0 2379 and 2380, s1 12379 and 12380, … */
 const FIRST_PORT = 2_379;
 const PORT_STEP = 10_000;
+const PORTS_END = 65_000;
 
 const planSchema = z.strictObject({
   shards: z.array(z.strictObject({ name: z.string(), client: z.int(), peer: z.int() })).min(1),
@@ -39,11 +42,17 @@ export interface LocalShards {
  * @param count undefined: as many as the folder has, 2 in a new one
  * @throws ConfigError, CommandError
  */
-export async function startLocalShards(folder: string, count: number | undefined, say: Say): Promise<LocalShards> {
+export async function startLocalShards(
+  folder: string,
+  count: number | undefined,
+  say: Say,
+): Promise<LocalShards> {
   if (count !== undefined && (count < 1 || count > SHARDS_MAX)) {
     throw new ConfigError(`--shards is ${count}; allowed: an integer 1–${SHARDS_MAX}`);
   }
   const root = resolve(folder);
+  process.on('SIGINT', abort);
+  process.on('SIGTERM', abort);
   mkdirSync(root, { recursive: true });
   const plan = await planOf(root, count);
   const binary = await provideEtcd(say).catch((error: Error) => {
@@ -72,7 +81,14 @@ export async function startLocalShards(folder: string, count: number | undefined
       cause: error,
     });
   }
+  process.off('SIGINT', abort);
+  process.off('SIGTERM', abort);
   return { shardsFile: writeShardsFile(root, plan), stop };
+}
+
+/** While the shards are being started: `exit` takes them along, which a signal's own end would not. */
+function abort(): void {
+  process.exit(130);
 }
 
 async function planOf(root: string, count: number | undefined): Promise<Plan> {
@@ -106,9 +122,17 @@ function readPlan(path: string): Plan {
 /** etcd's usual ports where they are free, so that its own tools find it; else any. */
 async function portsOf(shard: number): Promise<number[]> {
   const client = FIRST_PORT + shard * PORT_STEP;
-  const usual = [client, client + 1];
-  if (client < 65_000 && (await freePorts(2, usual).catch(() => undefined)) !== undefined) return usual;
-  return freePorts(2);
+  const usual = client < PORTS_END ? [client, client + 1] : [];
+  const free = await Promise.all(usual.map(isFree));
+  return usual.length > 0 && free.every(Boolean) ? usual : freePorts(2);
+}
+
+function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  return new Promise((done) => {
+    server.once('error', () => done(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => done(true)));
+  });
 }
 
 function writeShardsFile(root: string, plan: Plan): string {
@@ -116,6 +140,6 @@ function writeShardsFile(root: string, plan: Plan): string {
   const shards = plan.shards.map(({ name, client }) => {
     return { name, engine: 'etcd', endpoints: [`http://127.0.0.1:${client}`], weight: 1 };
   });
-  writeFileSync(path, `# Written by holdfast up.\n${stringify({ slots: 4096, shards })}`);
+  writeFileSync(path, `# Written by holdfast up.\n${stringify({ slots: LIMITS.slots, shards })}`);
   return path;
 }

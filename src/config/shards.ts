@@ -188,6 +188,11 @@ function withoutPassword(address: string): string {
 /**
  * The shards of a process that was given no file: two embedded ones in its
  * data folder.
+ *
+ * Two, though one lane alone is a little faster on one (measured, 67,000 ops/s:
+ * P50 0.55 ms on one, 0.79 on two): the number stays for the life of the
+ * cluster, and the same folder must also serve a larger machine, where LMDB's
+ * one writer at a time would make every lane wait for every other.
  */
 export function defaultShards(): ShardsFile {
   const shard = (name: string): ShardSettings => ({ name, engine: 'embedded', endpoints: [], weight: 1 });

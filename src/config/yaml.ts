@@ -2,7 +2,7 @@
  * A YAML file as a plain object: the one way in which configuration files are
  * read. Whatever is wrong with the file itself is a `ConfigError` that names it.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { parseDocument } from 'yaml';
 import type { ZodError } from 'zod';
 import { ConfigError, shown } from './error.ts';
@@ -53,7 +53,7 @@ export function checkReadable(path: string, setting: string): void {
   let reason: string;
   try {
     if (statSync(path).isFile()) {
-      readFileSync(path);
+      accessSync(path, constants.R_OK);
       return;
     }
     reason = 'is not a file';

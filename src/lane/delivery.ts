@@ -13,7 +13,7 @@ import type { Slot } from '../lock/slot.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import { Answer, AnswerBytes, CLAIM_EXPIRES_AT, CLAIM_WAITED_AT, readAnswer, Section, writeAnswer } from '../protocol/answer.ts';
 import type { LaneMessage } from './messages.ts';
-import { Todo, type Round } from './round.ts';
+import { Todo, UNARMED, type Round } from './round.ts';
 
 /** When the round trip was sent and when it had returned, monotonic ms. */
 export interface RoundTimes {
@@ -62,7 +62,7 @@ export class Delivery {
       const todo = round.todo[i];
       if (todo & Todo.arm) this.arm(round, i, times);
       if (todo & Todo.gone) continue;
-      if (todo & Todo.times) this.fillTimes(round, i, times.returnedAt);
+      if (todo & Todo.times) this.fillTimes(round, i, times);
       this.leave(round, i, times.returnedAt);
     }
     this.send(round);
@@ -99,33 +99,43 @@ export class Delivery {
     this.instead.fill(-1, 0, count);
   }
 
-  /** The claim's two ends: what the client is promised, and when the owner frees it (DESIGN §4). */
+  /**
+   * The claim's two ends: what the client is promised, and when the owner frees
+   * it (DESIGN §4). A claim with a later renewal under way stays unarmed.
+   */
   private arm(round: Round, i: number, times: RoundTimes): void {
-    const slot = this.host.slotOf(round.slot[i]);
-    if (slot === undefined) return;
+    const claims = this.host.slotOf(round.slot[i])?.claims;
+    const row = round.row[i];
+    if (claims === undefined || !claims.is(row, round.fencingToken[i])) return;
     const ttlMs = round.ttlMs[i];
-    const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
-    if (slot.claims.arm(round.row[i], round.fencingToken[i], times.sentAt + ttlMs, freeAt)) {
-      this.host.armed(round.slot[i], round.row[i], freeAt);
+    const promisedUntil = times.sentAt + ttlMs;
+    if (claims.freeAt(row) !== UNARMED + round.serial) {
+      claims.arm(row, round.fencingToken[i], promisedUntil, claims.freeAt(row));
+      return;
     }
+    const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
+    claims.arm(row, round.fencingToken[i], promisedUntil, freeAt);
+    this.host.armed(round.slot[i], row, freeAt);
   }
 
-  private fillTimes(round: Round, i: number, now: number): void {
+  private fillTimes(round: Round, i: number, times: RoundTimes): void {
+    const { returnedAt } = times;
     const claims = this.host.slotOf(round.slot[i])?.claims;
     const row = round.row[i];
     const stands = claims !== undefined && claims.is(row, round.fencingToken[i]);
-    const left = stands ? Math.max(0, Math.floor(claims.promisedUntil(row) - now)) : 0;
-    const view = round.answers.view;
-    if (round.todo[i] & Todo.claim) {
-      if (left === 0) {
-        this.replace(round, i, CODES.outcome_unknown.wire);
-        return;
-      }
-      view.setUint32(round.start[i] + CLAIM_WAITED_AT, Math.max(0, Math.floor(now - round.receivedAt[i])), true);
-      view.setUint32(round.start[i] + CLAIM_EXPIRES_AT, left, true);
+    const { view } = round.answers;
+    if ((round.todo[i] & Todo.claim) === 0) {
+      const left = stands ? Math.max(0, Math.floor(claims.promisedUntil(row) - returnedAt)) : 0;
+      view.setUint32(round.expiresAt[i], left, true);
       return;
     }
-    view.setUint32(round.expiresAt[i], left, true);
+    const left = Math.floor((stands ? claims.promisedUntil(row) : promiseOf(round, i, times)) - returnedAt);
+    if (left <= 0) {
+      this.replace(round, i, CODES.outcome_unknown.wire);
+      return;
+    }
+    view.setUint32(round.start[i] + CLAIM_WAITED_AT, Math.max(0, Math.floor(returnedAt - round.receivedAt[i])), true);
+    view.setUint32(round.start[i] + CLAIM_EXPIRES_AT, left, true);
   }
 
   /** Another answer in the place of the decided one. */
@@ -206,4 +216,13 @@ export class Delivery {
     this.lastRunOf.clear();
     this.host.emit({ kind: 'answers', buffer, length: at }, [buffer]);
   }
+}
+
+/**
+ * What the answer promises of a claim that is gone by now. It was released with
+ * its token, after this op: until it is armed it can't end by time.
+ */
+function promiseOf(round: Round, i: number, times: RoundTimes): number {
+  const before = round.promisedUntil[i];
+  return round.todo[i] & Todo.arm || before === 0 ? times.sentAt + round.ttlMs[i] : before;
 }

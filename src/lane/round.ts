@@ -30,9 +30,17 @@ export const Todo = {
 
 const FIRST_CAPACITY = 1_024;
 
+/**
+ * A claim whose grant or renewal is under way has this plus its round's serial
+ * as `freeAt`: a time that never comes, and that tells a later renewal from ours.
+ */
+export const UNARMED = 2 ** 52;
+
 export class Round {
   readonly effects = new EffectWriter(COMMIT_HEADROOM + LIMITS.entryBytesMax, COMMIT_HEADROOM);
   readonly answers = new AnswerBytes();
+  /** Another one for each use of the round. */
+  serial = 0;
   count = 0;
   /** Answers that have not left. */
   waiting = 0;
@@ -50,6 +58,8 @@ export class Round {
   row = new Uint32Array(FIRST_CAPACITY);
   fencingToken = new Float64Array(FIRST_CAPACITY);
   ttlMs = new Uint32Array(FIRST_CAPACITY);
+  /** Until when the claim was promised when the answer was decided; 0 = not yet. */
+  promisedUntil = new Float64Array(FIRST_CAPACITY);
   /** Where in `answers` the `expiresInMs` of the row stands. */
   expiresAt = new Uint32Array(FIRST_CAPACITY);
 
@@ -104,6 +114,7 @@ export class Round {
     this.row = widen(this.row, new Uint32Array(size));
     this.fencingToken = widen(this.fencingToken, new Float64Array(size));
     this.ttlMs = widen(this.ttlMs, new Uint32Array(size));
+    this.promisedUntil = widen(this.promisedUntil, new Float64Array(size));
     this.expiresAt = widen(this.expiresAt, new Uint32Array(size));
   }
 }

@@ -70,6 +70,8 @@ export class ShardLane {
   private checkpoints: Checkpoints | undefined;
   /** Seq of the last entry that was sent. */
   private sentSeq = 0;
+  /** Of the last round that was begun. */
+  private serial = 0;
   private doubtSince = 0;
   private up = false;
   private stopping = false;
@@ -154,6 +156,7 @@ export class ShardLane {
   private send(term: Term): void {
     const round = this.open;
     this.open = this.idle.pop() ?? new Round();
+    this.open.serial = ++this.serial;
     this.flight = round;
     this.flightSince = this.host.clock.now();
     const { effects } = round;

@@ -66,8 +66,9 @@ export function isServing(living: ReadonlyMap<string, TermRecord>, process: stri
 /**
  * Claims every slot that falls to this lane. `claimed`: all slots whose record
  * now names its term and that it does not serve yet (`serves`); `complete` is
- * false when another lane changed a record meanwhile.
- * @throws ShardError; what was claimed before is found by the next call
+ * false when another lane changed a record meanwhile or a claim failed.
+ * A claim that failed or whose reply was lost is looked at again by the next call.
+ * @throws ShardError when the records can't be read
  */
 export async function claimSlots(
   store: ShardStore,
@@ -89,11 +90,13 @@ export async function claimSlots(
       free.push({ slot, record, modRevision: entry.modRevision });
     }
   });
+  const claims: Promise<Claimed[] | undefined>[] = [];
   for (let at = 0; at < free.length; at += SLOTS_A_TXN) {
-    const some = free.slice(at, at + SLOTS_A_TXN);
-    const claimed = await claimSome(store, me, some, nextSeq());
-    if (claimed === undefined) complete = false;
-    else mine.push(...claimed);
+    claims.push(claimSome(store, me, free.slice(at, at + SLOTS_A_TXN), nextSeq()));
+  }
+  for (const claim of await Promise.allSettled(claims)) {
+    if (claim.status === 'fulfilled' && claim.value !== undefined) mine.push(...claim.value);
+    else complete = false;
   }
   return { claimed: mine, complete };
 }

@@ -124,7 +124,7 @@ export class Term {
         }
       } catch (error) {
         const fault = asShardError(error);
-        this.observer.doubt(fault);
+        this.doubt(fault);
         if (fault.outcome === 'refused') {
           await this.pause(attempt);
           continue;
@@ -149,10 +149,10 @@ export class Term {
       try {
         const revision = await this.store.confirm(this.key);
         this.sentAt = sentAt;
-        if (attempt > 0) this.observer.settled();
+        if (attempt > 0) this.settled();
         return revision === this.revision;
       } catch (error) {
-        this.observer.doubt(asShardError(error));
+        this.doubt(asShardError(error));
         await this.pause(attempt);
       }
     }
@@ -162,7 +162,7 @@ export class Term {
     this.revision = revision;
     this.seq++;
     this.sentAt = sentAt;
-    if (wasInDoubt) this.observer.settled();
+    if (wasInDoubt) this.settled();
   }
 
   /**
@@ -175,7 +175,7 @@ export class Term {
       try {
         return await this.settleOnce(sentAt);
       } catch (error) {
-        this.observer.doubt(asShardError(error));
+        this.doubt(asShardError(error));
         await this.pause(attempt);
       }
     }
@@ -191,7 +191,7 @@ export class Term {
     });
     if (result.succeeded) {
       this.revision = result.revision;
-      this.observer.settled();
+      this.settled();
       return 'resend';
     }
     const current = result.found[0];
@@ -206,8 +206,18 @@ export class Term {
       return 'committed';
     }
     this.revision = current.modRevision;
-    this.observer.settled();
+    this.settled();
     return 'resend';
+  }
+
+  /** A call of a term that was given up may fail long after: that says nothing about the next term. */
+  private doubt(fault: ShardError): void {
+    this.check();
+    this.observer.doubt(fault);
+  }
+
+  private settled(): void {
+    if (!this.abandoned) this.observer.settled();
   }
 
   private check(): void {

@@ -160,7 +160,7 @@ export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: n
       slot.counter = counter;
     },
     claim(claim) {
-      if (claims.find(claim.bytes, claim.keyAt, claim.keyLength, claim.hash) !== 0) {
+      if (claims.find(claim.bytes, claim.keyAt, claim.keyLength, claim.hash | 0) !== 0) {
         throw new JournalError(`claim ${claim.fencingToken} holds what another claim holds`, claim.keyAt);
       }
       claims.insert(claim, claim.fencingToken, claim.ttlMs);

@@ -30,7 +30,7 @@ export abstract class ClaimIndex {
   /** Rows at which it doubles; 0 = no cells of its own yet. */
   private countMax = 0;
 
-  /** The cell where a search for `hash` begins. */
+  /** The cell where a search for `hash` (signed, here and below) begins. */
   protected home(hash: number): number {
     return Math.imul(hash, SPREAD) >>> this.shift;
   }
@@ -38,7 +38,7 @@ export abstract class ClaimIndex {
   protected indexRow(hash: number, row: number): void {
     if (this.count >= this.countMax) this.growIndex();
     this.count++;
-    this.place(hash | 0, row);
+    this.place(hash, row);
   }
 
   protected unindexRow(hash: number, row: number): void {

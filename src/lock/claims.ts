@@ -50,8 +50,8 @@ const METADATA_CLASS = 59;
 /** The first units of an arena belong to no row: id 0 is «none», and reads as zeros. */
 const RESERVED_UNITS = 8;
 const UNITS_MIN = 128;
-/** From here on an arena grows by half, not by doubling. */
-const DOUBLING_UNITS_MAX = 32_768;
+/** From 8 KiB on an arena grows by a quarter, not by doubling: 12 % of it is unused on average, not 28 %. */
+const DOUBLING_UNITS_MAX = 1_024;
 /** An empty arena larger than this is given back: 16 KiB. */
 const KEPT_UNITS_MAX = 2_048;
 /** Ids are 31 bits; when `base` has come this far arenas are kept for ever. */
@@ -109,8 +109,9 @@ export class ClaimTable extends ClaimIndex {
   setTimerAt(row: number, at: number): void {
     this.f64[row - this.base + TIMER] = at;
   }
+  /** Signed: a number above 2^31 would be an object of its own wherever it is handed on. */
   hash(row: number): number {
-    return this.u32[2 * (row - this.base) + HASH];
+    return this.u32[2 * (row - this.base) + HASH] | 0;
   }
   ttlMs(row: number): number {
     return this.u32[2 * (row - this.base) + TTL];
@@ -215,7 +216,7 @@ export class ClaimTable extends ClaimIndex {
     to = copy(from.bytes, from.tokenAt, from.tokenLength, this.bytes, to);
     copy(from.bytes, from.ownerAt, from.ownerLength, this.bytes, to);
     const row = this.base + at;
-    this.indexRow(from.hash, row);
+    this.indexRow(from.hash | 0, row);
     this.textBytes += from.keyLength + from.tokenLength + from.ownerLength;
     if (from.metadataLength > 0) this.setMetadata(row, from.bytes, from.metadataAt, from.metadataLength);
     return row;
@@ -237,7 +238,7 @@ export class ClaimTable extends ClaimIndex {
   /** The end of the claim. Its block keeps its timer. */
   remove(row: number): void {
     const at = row - this.base;
-    this.unindexRow(this.u32[2 * at + HASH], row);
+    this.unindexRow(this.hash(row), row);
     this.dropMetadata(at);
     this.textBytes -= this.keyLength(row) + this.tokenLength(row) + this.ownerLength(row);
     this.f64[at] = 0;
@@ -328,7 +329,7 @@ export class ClaimTable extends ClaimIndex {
 
   private grow(units: number): void {
     const have = this.f64 === NO_F64 ? 0 : this.f64.length;
-    const wish = have < DOUBLING_UNITS_MAX ? 2 * have : have + (have >>> 1);
+    const wish = have < DOUBLING_UNITS_MAX ? 2 * have : have + (have >>> 2);
     const size = Math.max(UNITS_MIN, wish, this.top + units);
     const before = this.bytes;
     this.view(new ArrayBuffer(8 * size));

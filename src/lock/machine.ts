@@ -52,7 +52,7 @@ export function apply(slot: Slot, op: Op, now: number, effects: EffectWriter, ou
   out.current = false;
   out.changed = false;
   const { claims } = slot;
-  let row = claims.find(op.bytes, op.keyAt, op.keyLength, op.hash);
+  let row = claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0);
   if (row !== 0 && claims.freeAt(row) <= now) {
     end(slot, row, EndReason.expired, now, effects);
     out.changed = true;
@@ -98,7 +98,7 @@ function acquire(slot: Slot, row: number, op: Op, now: number, effects: EffectWr
     tell(slot, row, out);
     return;
   }
-  if (slot.ended.has(op.hash, op.bytes, op.tokenAt, op.tokenLength, now)) return refuse('not_held', out);
+  if (slot.ended.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)) return refuse('not_held', out);
   if (row !== 0) {
     refuse('lock_held', out);
     tell(slot, row, out);

@@ -65,12 +65,12 @@ export function rearm(slot: Slot, now: number, visit: (row: number) => void): vo
 function applyEffect(slot: Slot, effect: Effect, now: number): string {
   const { claims } = slot;
   if (effect.kind === EffectKind.granted) {
-    const held = claims.find(effect.bytes, effect.keyAt, effect.keyLength, effect.hash);
+    const held = claims.find(effect.bytes, effect.keyAt, effect.keyLength, effect.hash | 0);
     if (held !== 0) return `grants what claim ${claims.fencingToken(held)} holds`;
     claims.insert(effect, effect.fencingToken, effect.ttlMs);
     return '';
   }
-  const row = claims.findFenced(effect.hash, effect.fencingToken);
+  const row = claims.findFenced(effect.hash | 0, effect.fencingToken);
   if (row === 0) return `is about claim ${effect.fencingToken}, which does not exist`;
   if (effect.kind === EffectKind.renewed) {
     claims.setTtlMs(row, effect.ttlMs);
@@ -79,7 +79,7 @@ function applyEffect(slot: Slot, effect: Effect, now: number): string {
     }
     return '';
   }
-  slot.ended.add(effect.hash, claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
+  slot.ended.add(effect.hash | 0, claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
   claims.remove(row);
   return '';
 }

@@ -1,1 +1,157 @@
-export function openApiText(version: string): string { return version; }
+/** `/openapi.json`: OpenAPI 3.1 of the HTTP calls, with the limits of this version. */
+import { z } from 'zod';
+import { CODES, type ErrorCode } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import * as schemas from './schemas.ts';
+
+const OPENAPI_VERSION = '3.1.0';
+
+/** What a client may need to know of the bounds; more are in limits.ts. */
+const TOLD_LIMITS = {
+  nameBytesMax: LIMITS.nameBytesMax,
+  ownerBytesMax: LIMITS.ownerBytesMax,
+  metadataBytesMax: LIMITS.metadataBytesMax,
+  ttlMsMin: LIMITS.ttlMsMin,
+  ttlMsMax: LIMITS.ttlMsMax,
+  ttlMsDefault: LIMITS.ttlMsDefault,
+  bodyBytesMax: LIMITS.bodyBytesMax,
+  batchBytesMax: LIMITS.batchBytesMax,
+  batchOpsMax: LIMITS.batchOpsMax,
+  frameBytesMax: LIMITS.frameBytesMax,
+  listLimitMax: LIMITS.listLimitMax,
+  socketsMax: LIMITS.socketsMax,
+  socketRequestsMax: LIMITS.socketRequestsMax,
+  socketIdleSecondsMax: LIMITS.socketIdleSecondsMax,
+  socketBackpressureBytesMax: LIMITS.socketBackpressureBytesMax,
+};
+
+const COMPONENTS = {
+  AcquireBody: schemas.acquireBody,
+  RenewBody: schemas.renewBody,
+  VerifyBody: schemas.verifyBody,
+  BatchBody: schemas.batchBody,
+  Claim: schemas.claim,
+  LockState: schemas.lockState,
+  LockList: schemas.lockList,
+  Verdict: schemas.verdict,
+  BatchResults: schemas.batchResults,
+  Problem: schemas.problem,
+} as const;
+
+type Component = keyof typeof COMPONENTS;
+
+const ALWAYS: readonly ErrorCode[] = ['bad_request', 'forbidden', 'internal'];
+const OF_OPS: readonly ErrorCode[] = [
+  ...ALWAYS,
+  'too_large',
+  'unsupported_media_type',
+  'shard_unavailable',
+  'overloaded',
+  'moving',
+  'draining',
+  'outcome_unknown',
+];
+
+let cached: { version: string; text: string } | undefined;
+
+export function openApiText(version: string): string {
+  if (cached?.version !== version) cached = { version, text: JSON.stringify(openApi(version)) };
+  return cached.text;
+}
+
+function openApi(version: string): object {
+  const components: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(COMPONENTS)) {
+    const { $schema: _, ...rest } = z.toJSONSchema(schema, { io: 'input' });
+    components[name] = rest;
+  }
+  return {
+    openapi: OPENAPI_VERSION,
+    info: { title: 'Holdfast', version, description: 'A distributed lock service.' },
+    paths: { ...lockPaths(), ...otherPaths() },
+    components: {
+      schemas: components,
+      securitySchemes: { key: { type: 'http', scheme: 'bearer' } },
+    },
+    'x-limits': TOLD_LIMITS,
+  };
+}
+
+function lockPaths(): object {
+  return {
+    '/v1/locks/{name}': {
+      parameters: [NAME],
+      post: call('Acquire', { 201: 'Claim', 200: 'Claim' }, [...OF_OPS, 'lock_held', 'not_held'], 'AcquireBody'),
+      put: call('Renew', { 200: 'Claim' }, [...OF_OPS, 'not_held'], 'RenewBody', [TOKEN]),
+      delete: call('Release', { 204: undefined }, [...OF_OPS, 'not_held'], undefined, [TOKEN]),
+      get: call('Look at one lock', { 200: 'LockState' }, OF_OPS, undefined, [
+        query('consistency', { type: 'string', enum: ['strong', 'cached'], default: 'strong' }),
+      ]),
+    },
+    '/v1/locks/{name}/verify': {
+      parameters: [NAME],
+      post: call('Is this token current?', { 200: 'Verdict' }, OF_OPS, 'VerifyBody'),
+    },
+    '/v1/locks': {
+      get: call('List locks', { 200: 'LockList' }, [...ALWAYS, 'shard_unavailable'], undefined, [
+        query('prefix', { type: 'string' }),
+        query('owner', { type: 'string' }),
+        query('limit', {
+          type: 'integer',
+          minimum: 1,
+          maximum: LIMITS.listLimitMax,
+          default: LIMITS.listLimitDefault,
+        }),
+        query('cursor', { type: 'string' }),
+      ]),
+    },
+    '/v1/batch': { post: call('Many ops at once', { 200: 'BatchResults' }, OF_OPS, 'BatchBody') },
+  };
+}
+
+function otherPaths(): object {
+  const plain = (summary: string) => ({ get: call(summary, { 200: undefined }, ALWAYS) });
+  return {
+    '/v1/cluster': plain('Shards, slots and owners'),
+    '/v1/ws': { get: { ...call('WebSocket', {}, ALWAYS), description: 'holdfast.v1.json, holdfast.v1.bin' } },
+    '/healthz': plain('Alive'),
+    '/readyz': { get: call('Ready to serve', { 200: undefined, 503: undefined }, []) },
+    '/metrics': plain('Prometheus metrics'),
+    '/openapi.json': plain('This document'),
+  };
+}
+
+const NAME = { name: 'name', in: 'path', required: true, schema: { type: 'string' }, description: 'Percent-encoded' };
+const TOKEN = { name: 'Holdfast-Lock-Token', in: 'header', required: true, schema: { type: 'string' } };
+
+function query(name: string, schema: object): object {
+  return { name, in: 'query', schema };
+}
+
+function call(
+  summary: string,
+  answers: Readonly<Record<number, Component | undefined>>,
+  errors: readonly ErrorCode[],
+  body?: Component,
+  parameters: readonly object[] = [],
+): object {
+  const responses: Record<string, object> = {};
+  for (const [status, component] of Object.entries(answers)) {
+    responses[status] = component === undefined ? { description: summary } : { description: component, ...json(component) };
+  }
+  for (const code of errors) {
+    const { status } = CODES[code];
+    const codes = errors.filter((other) => CODES[other].status === status);
+    responses[status] = { description: codes.join(', '), ...json('Problem', 'application/problem+json') };
+  }
+  return {
+    summary,
+    ...(parameters.length > 0 && { parameters }),
+    ...(body !== undefined && { requestBody: json(body) }),
+    responses,
+  };
+}
+
+function json(component: Component, type = 'application/json'): { content: object } {
+  return { content: { [type]: { schema: { $ref: `#/components/schemas/${component}` } } } };
+}

@@ -17,7 +17,7 @@
 import { Kind, OpFlag, type Op } from '../op.ts';
 import { copyBytes, GrowingBytes, readU64, writeU64 } from './bytes.ts';
 import { makeToken } from './token.ts';
-import { checkMetadata, checkName, checkOwner, checkToken, checkTtl, packToken, UUID_BYTES } from './words.ts';
+import { checkMetadata, checkNameFast, checkOwner, checkToken, checkTtl, packToken, UUID_BYTES } from './words.ts';
 
 /** Answered by the front alone; behind the kinds of op.ts. */
 export const PING = 7;
@@ -79,10 +79,10 @@ export function parseRequest(bytes: Uint8Array, view: DataView, at: number, op: 
     case Kind.release:
       op.keyLength = view.getUint16(at + 8, true);
       op.tokenLength = view.getUint8(at + 10);
-      return checkTexts(op, at + size) || checkShownToken(op);
+      return checkTexts(view, op, at + size) || checkShownToken(op);
     case Kind.get:
       op.keyLength = view.getUint16(at + 8, true);
-      return checkTexts(op, at + size);
+      return checkTexts(view, op, at + size);
     case Kind.verify:
       return parseVerify(view, at, size, op);
     default:
@@ -99,7 +99,7 @@ function parseAcquire(view: DataView, at: number, size: number, op: Op): string 
   op.tokenLength = view.getUint8(at + 14);
   op.ownerLength = view.getUint16(at + 15, true);
   op.metadataLength = view.getUint16(at + 17, true);
-  const wrong = checkTexts(op, at + size);
+  const wrong = checkTexts(view, op, at + size);
   if (wrong !== '') return wrong;
   if (op.ttlMs !== 0) {
     const wrongTtl = checkTtl(op.ttlMs);
@@ -115,7 +115,7 @@ function parseRenew(view: DataView, at: number, size: number, op: Op): string {
   op.keyLength = view.getUint16(at + 12, true);
   op.tokenLength = view.getUint8(at + 14);
   op.metadataLength = view.getUint16(at + 15, true);
-  const wrong = checkTexts(op, at + size);
+  const wrong = checkTexts(view, op, at + size);
   if (wrong !== '') return wrong;
   if (op.ttlMs !== 0) {
     const wrongTtl = checkTtl(op.ttlMs);
@@ -128,7 +128,7 @@ function parseVerify(view: DataView, at: number, size: number, op: Op): string {
   op.fencingToken = readU64(view, at + 8);
   op.keyLength = view.getUint16(at + 16, true);
   op.tokenLength = view.getUint8(at + 18);
-  const wrong = checkTexts(op, at + size);
+  const wrong = checkTexts(view, op, at + size);
   if (wrong !== '') return wrong;
   if (op.fencingToken > Number.MAX_SAFE_INTEGER) return 'a fencing token is at most 2^53 - 1';
   if (op.fencingToken !== 0 && op.tokenLength !== 0) return 'verify takes a fencing token or a lock token, not both';
@@ -136,12 +136,12 @@ function parseVerify(view: DataView, at: number, size: number, op: Op): string {
 }
 
 /** Places the texts behind each other and checks all but the token. */
-function checkTexts(op: Op, end: number): string {
+function checkTexts(view: DataView, op: Op, end: number): string {
   op.tokenAt = op.keyAt + op.keyLength;
   op.ownerAt = op.tokenAt + op.tokenLength;
   op.metadataAt = op.ownerAt + op.ownerLength;
   if (op.metadataAt + op.metadataLength !== end) return LENGTHS;
-  const wrongName = checkName(op.bytes, op.keyAt, op.keyLength);
+  const wrongName = checkNameFast(op.bytes, view, op.keyAt, op.keyLength);
   if (wrongName !== '') return wrongName;
   if (op.ownerLength !== 0) {
     const wrongOwner = checkOwner(op.bytes, op.ownerAt, op.ownerLength);

@@ -90,7 +90,7 @@ function draw(slot: number, name: string, key: HashKey): number {
   return 32 * LN2 - naturalLog(hash + 0.5);
 }
 
-const LN2 = 0.6931471805599453;
+const { LN2 } = Math;
 
 /**
  * ln(x) for x in [0.5, 2^32), to about 1e-15, the same bits everywhere:

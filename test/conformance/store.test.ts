@@ -6,10 +6,22 @@ import { openEmbeddedStore } from '../../src/shard/embedded/store.ts';
 import { openEtcdStore } from '../../src/shard/etcd/store.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../servers/etcd.ts';
 import { describeStore } from './describe-store.ts';
-import type { StoreFacts } from './describe-store.ts';
+import type { StoreFacts } from './scene.ts';
 
-const ETCD: StoreFacts = { leases: true, history: true, everyChange: true, limitsOps: true, openMs: PROVISION_MS };
-const EMBEDDED: StoreFacts = { leases: false, history: false, everyChange: false, limitsOps: false, openMs: 10_000 };
+const ETCD: StoreFacts = {
+  leases: true,
+  history: true,
+  everyChange: true,
+  limitsOps: true,
+  openMs: PROVISION_MS,
+};
+const EMBEDDED: StoreFacts = {
+  leases: false,
+  history: false,
+  everyChange: false,
+  limitsOps: false,
+  openMs: 10_000,
+};
 
 describeStore('etcd', ETCD, async () => {
   const cluster = await startTestEtcd();

@@ -35,14 +35,26 @@ describe('a request that is wrong', () => {
     ['a TTL that is no integer', 'POST', name, { body: { ttlMs: 1500.5 } }, '/ttlMs'],
     ['a TTL of another type', 'POST', name, { body: { ttlMs: '30000' } }, '/ttlMs'],
     ['a short lock token', 'POST', name, { body: { lockToken: 'short' } }, '/lockToken'],
-    ['a lock token with other characters', 'POST', name, { body: { lockToken: 'a b'.repeat(10) } }, '/lockToken'],
+    [
+      'a lock token with other characters',
+      'POST',
+      name,
+      { body: { lockToken: 'a b'.repeat(10) } },
+      '/lockToken',
+    ],
     ['a long owner', 'POST', name, { body: { owner: 'x'.repeat(257) } }, '/owner'],
     ['metadata that is no object', 'POST', name, { body: { metadata: [1] } }, '/metadata'],
     ['too much metadata', 'POST', name, { body: { metadata: { a: 'x'.repeat(1100) } } }, '/metadata'],
     ['an unknown mode', 'POST', name, { body: { mode: 'greedy' } }, '/mode'],
     ['renew without a token', 'PUT', name, {}, undefined],
     ['release without a token', 'DELETE', name, {}, undefined],
-    ['a release with a broken token', 'DELETE', name, { headers: { 'holdfast-lock-token': 'no' } }, undefined],
+    [
+      'a release with a broken token',
+      'DELETE',
+      name,
+      { headers: { 'holdfast-lock-token': 'no' } },
+      undefined,
+    ],
     ['verify of nothing', 'POST', `${name}/verify`, { body: {} }, undefined],
     ['verify of a fraction', 'POST', `${name}/verify`, { body: { fencingToken: 1.5 } }, '/fencingToken'],
     ['an unknown query parameter', 'GET', `${name}?colour=red`, {}, undefined],
@@ -54,8 +66,20 @@ describe('a request that is wrong', () => {
     ['a control character in a name', 'GET', '/v1/locks/a%0Ab', {}, undefined],
     ['a name that is not UTF-8', 'GET', '/v1/locks/%ff%fe', {}, undefined],
     ['a batch without ops', 'POST', '/v1/batch', { body: {} }, undefined],
-    ['a batch of 1,001', 'POST', '/v1/batch', { body: { ops: Array(1001).fill({ op: 'get', name: 'x' }) } }, undefined],
-    ['a batch that waits', 'POST', '/v1/batch', { body: { ops: [{ op: 'acquire', name: 'x', waitMs: 5 }] } }, undefined],
+    [
+      'a batch of 1,001',
+      'POST',
+      '/v1/batch',
+      { body: { ops: Array(1001).fill({ op: 'get', name: 'x' }) } },
+      undefined,
+    ],
+    [
+      'a batch that waits',
+      'POST',
+      '/v1/batch',
+      { body: { ops: [{ op: 'acquire', name: 'x', waitMs: 5 }] } },
+      undefined,
+    ],
   ];
   test.each(wrong)('%s is 400 bad_request', async (_, method, path, request, pointer) => {
     const answer = await stage.http.call(method, path, request);
@@ -65,7 +89,8 @@ describe('a request that is wrong', () => {
     }
     expectProblem(answer, 400, 'bad_request');
     expect(answer.body.retryable).toBe(false);
-    if (pointer !== undefined) expect(answer.body.errors).toMatchObject([{ pointer, detail: expect.any(String) }]);
+    if (pointer !== undefined)
+      expect(answer.body.errors).toMatchObject([{ pointer, detail: expect.any(String) }]);
   });
 
   test.each([
@@ -86,23 +111,40 @@ describe('other errors', () => {
     expectProblem(await stage.http.call('GET', '/v2/locks/x'), 404, 'not_found');
     const answer = await stage.http.call('PATCH', '/v1/locks/x');
     expectProblem(answer, 405, 'method_not_allowed');
-    for (const method of ['GET', 'POST', 'PUT', 'DELETE']) expect(answer.headers.get('allow')).toContain(method);
+    for (const method of ['GET', 'POST', 'PUT', 'DELETE'])
+      expect(answer.headers.get('allow')).toContain(method);
   });
 
   test('a body that is not JSON is 415, a body too large 413', async () => {
-    const text = await stage.http.call('POST', '/v1/locks/x', { text: 'a=b', headers: { 'content-type': 'text/plain' } });
+    const text = await stage.http.call('POST', '/v1/locks/x', {
+      text: 'a=b',
+      headers: { 'content-type': 'text/plain' },
+    });
     expectProblem(text, 415, 'unsupported_media_type');
-    expectProblem(await stage.http.call('POST', '/v1/locks/x', { text: ' '.repeat(65 * 1024) }), 413, 'too_large');
-    expectProblem(await stage.http.call('POST', '/v1/batch', { text: ' '.repeat(1024 * 1024 + 1) }), 413, 'too_large');
+    expectProblem(
+      await stage.http.call('POST', '/v1/locks/x', { text: ' '.repeat(65 * 1024) }),
+      413,
+      'too_large',
+    );
+    expectProblem(
+      await stage.http.call('POST', '/v1/batch', { text: ' '.repeat(1024 * 1024 + 1) }),
+      413,
+      'too_large',
+    );
   });
 
   test('a foreign Origin is 403', async () => {
-    const answer = await stage.http.call('GET', '/v1/locks/x', { headers: { origin: 'http://evil.example' } });
+    const answer = await stage.http.call('GET', '/v1/locks/x', {
+      headers: { origin: 'http://evil.example' },
+    });
     expectProblem(answer, 403, 'forbidden');
   });
 
   test('an Idempotency-Key is refused while this version has it not', async () => {
-    const answer = await stage.http.call('POST', '/v1/locks/x', { body: {}, headers: { 'idempotency-key': '"abc"' } });
+    const answer = await stage.http.call('POST', '/v1/locks/x', {
+      body: {},
+      headers: { 'idempotency-key': '"abc"' },
+    });
     expectProblem(answer, 400, 'bad_request');
   });
 
@@ -115,7 +157,13 @@ describe('other errors', () => {
     const { port } = stage.server;
     for (let i = 0; i < 20; i++) {
       await new Promise<void>((resolve) => {
-        const half = request({ port, host: '127.0.0.1', method: 'POST', path: '/v1/locks/half', headers: { 'content-length': '1000' } });
+        const half = request({
+          port,
+          host: '127.0.0.1',
+          method: 'POST',
+          path: '/v1/locks/half',
+          headers: { 'content-length': '1000' },
+        });
         half.on('error', () => resolve());
         half.write('{"ttlMs":', () => half.destroy());
         half.on('close', () => resolve());

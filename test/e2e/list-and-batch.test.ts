@@ -38,7 +38,8 @@ onEachStore('listing and batches', (stage) => {
       const { status, body } = await http.batch(ops);
       expect(status).toBe(200);
       expect(body.results).toHaveLength(1_000);
-      for (const [i, result] of body.results.entries()) expect(result).toMatchObject({ status: 201, name: `many/${i}` });
+      for (const [i, result] of body.results.entries())
+        expect(result).toMatchObject({ status: 201, name: `many/${i}` });
       const tokens = new Set(body.results.map((result: { lockToken: string }) => result.lockToken));
       expect(tokens.size).toBe(1_000);
     });
@@ -62,7 +63,9 @@ onEachStore('listing and batches', (stage) => {
     test('walks all held locks of a prefix by cursor, each once', async () => {
       const { http } = stage;
       const names = Array.from({ length: 250 }, (_, i) => `list/${i}`);
-      await http.batch(names.map((name, i) => ({ op: 'acquire', name, owner: i % 2 === 0 ? 'even' : 'odd' })));
+      await http.batch(
+        names.map((name, i) => ({ op: 'acquire', name, owner: i % 2 === 0 ? 'even' : 'odd' })),
+      );
       await http.batch([{ op: 'acquire', name: 'listen/not-in-it' }]);
       const seen: string[] = [];
       let cursor: string | undefined;

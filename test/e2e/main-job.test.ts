@@ -35,14 +35,22 @@ onEachStore('a lock over HTTP', (stage) => {
 
     const shown = await http.get(name);
     expect(shown.status).toBe(200);
-    expect(shown.body).toMatchObject({ name, held: true, mode: 'exclusive', queueLength: 0, source: 'shard' });
+    expect(shown.body).toMatchObject({
+      name,
+      held: true,
+      mode: 'exclusive',
+      queueLength: 0,
+      source: 'shard',
+    });
     expect(shown.body.holders).toHaveLength(1);
     expect(shown.body.holders[0]).toMatchObject({ owner: 'worker-1', fencingToken, metadata: { step: 2 } });
     expect(JSON.stringify(shown.body)).not.toContain(lockToken);
 
     expect((await http.verify(name, { fencingToken })).body).toMatchObject({ current: true, fencingToken });
     expect((await http.verify(name, { lockToken })).body).toMatchObject({ current: true, fencingToken });
-    expect((await http.verify(name, { fencingToken: fencingToken + 1 })).body).toMatchObject({ current: false });
+    expect((await http.verify(name, { fencingToken: fencingToken + 1 })).body).toMatchObject({
+      current: false,
+    });
     expect((await http.verify(name, { lockToken: randomUUID() })).body).toMatchObject({ current: false });
 
     const released = await http.release(name, lockToken);
@@ -79,7 +87,10 @@ onEachStore('a lock over HTTP', (stage) => {
     expect(second.body).toMatchObject({ lockToken, fencingToken: first.body.fencingToken, ttlMs: 5_000 });
     expect(second.body.expiresInMs).toBeLessThanOrEqual(first.body.expiresInMs - 250);
     expect((await http.release('repeated', lockToken)).status).toBe(204);
-    expect(await http.acquire('repeated', { lockToken })).toMatchObject({ status: 410, body: { code: 'not_held' } });
+    expect(await http.acquire('repeated', { lockToken })).toMatchObject({
+      status: 410,
+      body: { code: 'not_held' },
+    });
     expect((await http.acquire('repeated')).status).toBe(201);
   });
 

@@ -12,7 +12,9 @@ const START_MS = 60_000;
 onEachStore('the process', (stage) => {
   test('tells that it lives, is ready, and what it serves', async () => {
     const { http, server } = stage;
-    expect(server.output).toMatch(new RegExp(`holdfast listening on http://127\\.0\\.0\\.1:${server.port}\\b`));
+    expect(server.output).toMatch(
+      new RegExp(`holdfast listening on http://127\\.0\\.0\\.1:${server.port}\\b`),
+    );
     expect((await http.call('GET', '/healthz')).status).toBe(200);
     const ready = await http.call('GET', '/readyz');
     expect(ready.status).toBe(200);
@@ -54,43 +56,62 @@ onEachStore('the process', (stage) => {
     expect(body).not.toContain('measured');
   });
 
-  test('SIGTERM drains: in-flight work is answered, it exits with 0, locks stay', async () => {
-    const { http, server } = stage;
-    const { lockToken, fencingToken } = (await http.acquire('stays', { ttlMs: 60_000 })).body;
-    const socket = await JsonSocket.open(server.wsUrl);
-    const flood = socket.askAll(Array.from({ length: 500 }, (_, i) => ({ op: 'acquire', name: `drain/${i}` })));
-    await socket.ask({ op: 'ping' });
-    server.signal('SIGTERM');
-    const statuses = (await flood).map(({ status }) => status);
-    expect(new Set([...statuses, 201, 503])).toEqual(new Set([201, 503]));
-    expect(await server.ended).toEqual({ code: 0, signal: null });
-    expect(await socket.closed).toEqual({ code: 1012 });
-    await stage.start();
-    expect((await stage.http.verify('stays', { lockToken })).body).toMatchObject({ current: true, fencingToken });
-    for (const [i, status] of statuses.entries()) {
-      if (status === 201) expect((await stage.http.get(`drain/${i}`)).body.held).toBe(true);
-    }
-    expect((await stage.http.release('stays', lockToken)).status).toBe(204);
-  }, START_MS);
+  test(
+    'SIGTERM drains: in-flight work is answered, it exits with 0, locks stay',
+    async () => {
+      const { http, server } = stage;
+      const { lockToken, fencingToken } = (await http.acquire('stays', { ttlMs: 60_000 })).body;
+      const socket = await JsonSocket.open(server.wsUrl);
+      const flood = socket.askAll(
+        Array.from({ length: 500 }, (_, i) => ({ op: 'acquire', name: `drain/${i}` })),
+      );
+      await socket.ask({ op: 'ping' });
+      server.signal('SIGTERM');
+      const statuses = (await flood).map(({ status }) => status);
+      expect(new Set([...statuses, 201, 503])).toEqual(new Set([201, 503]));
+      expect(await server.ended).toEqual({ code: 0, signal: null });
+      expect(await socket.closed).toEqual({ code: 1012 });
+      await stage.start();
+      expect((await stage.http.verify('stays', { lockToken })).body).toMatchObject({
+        current: true,
+        fencingToken,
+      });
+      for (const [i, status] of statuses.entries()) {
+        if (status === 201) expect((await stage.http.get(`drain/${i}`)).body.held).toBe(true);
+      }
+      expect((await stage.http.release('stays', lockToken)).status).toBe(204);
+    },
+    START_MS,
+  );
 
-  test('kill -9 loses no lock, and tokens go on rising', async () => {
-    const held = await Promise.all(
-      Array.from({ length: 200 }, async (_, i) => (await stage.http.acquire(`kept/${i}`, { ttlMs: 120_000 })).body),
-    );
-    const gone = (await stage.http.acquire('gone')).body;
-    await stage.http.release('gone', gone.lockToken);
-    await stage.server.kill();
-    await stage.start();
-    for (const { name, lockToken, fencingToken } of held) {
-      expect((await stage.http.verify(name, { lockToken })).body).toMatchObject({ current: true, fencingToken });
-    }
-    expect((await stage.http.acquire('gone', { lockToken: gone.lockToken })).status).toBe(410);
-    const next = (await stage.http.acquire('gone')).body;
-    expect(next.fencingToken).toBeGreaterThan(gone.fencingToken);
-    const { name, lockToken, fencingToken } = held[0];
-    expect((await stage.http.release(name, lockToken)).status).toBe(204);
-    expect((await stage.http.acquire(name)).body.fencingToken).toBeGreaterThan(fencingToken);
-  }, START_MS);
+  test(
+    'kill -9 loses no lock, and tokens go on rising',
+    async () => {
+      const held = await Promise.all(
+        Array.from(
+          { length: 200 },
+          async (_, i) => (await stage.http.acquire(`kept/${i}`, { ttlMs: 120_000 })).body,
+        ),
+      );
+      const gone = (await stage.http.acquire('gone')).body;
+      await stage.http.release('gone', gone.lockToken);
+      await stage.server.kill();
+      await stage.start();
+      for (const { name, lockToken, fencingToken } of held) {
+        expect((await stage.http.verify(name, { lockToken })).body).toMatchObject({
+          current: true,
+          fencingToken,
+        });
+      }
+      expect((await stage.http.acquire('gone', { lockToken: gone.lockToken })).status).toBe(410);
+      const next = (await stage.http.acquire('gone')).body;
+      expect(next.fencingToken).toBeGreaterThan(gone.fencingToken);
+      const { name, lockToken, fencingToken } = held[0];
+      expect((await stage.http.release(name, lockToken)).status).toBe(204);
+      expect((await stage.http.acquire(name)).body.fencingToken).toBeGreaterThan(fencingToken);
+    },
+    START_MS,
+  );
 });
 
 describe('a wrong start', () => {
@@ -126,35 +147,50 @@ describe('a wrong start', () => {
     expect(lines[0]).toMatch(/engine.*floppy.*etcd/);
   });
 
-  test('a second process on the same embedded data is refused, the first serves on', async () => {
-    await stage.start();
-    const second = await stage.spawn();
-    const { code } = await second.ended;
-    expect(code).not.toBe(0);
-    expect(second.output).toMatch(/data/);
-    expect((await stage.http.acquire('alone')).status).toBe(201);
-    await stage.server.stop();
-  }, START_MS);
+  test(
+    'a second process on the same embedded data is refused, the first serves on',
+    async () => {
+      await stage.start();
+      const second = await stage.spawn();
+      const { code } = await second.ended;
+      expect(code).not.toBe(0);
+      expect(second.output).toMatch(/data/);
+      expect((await stage.http.acquire('alone')).status).toBe(201);
+      await stage.server.stop();
+    },
+    START_MS,
+  );
 
-  test('a port that is taken ends it with a line that names it', async () => {
-    const taken = createServer().listen(0, '127.0.0.1');
-    await pause(50);
-    const { port } = taken.address() as { port: number };
-    const server = await stage.spawn({ port });
-    const { code } = await server.ended;
-    taken.close();
-    expect(code).not.toBe(0);
-    expect(server.output).toContain(String(port));
-  }, START_MS);
+  test(
+    'a port that is taken ends it with a line that names it',
+    async () => {
+      const taken = createServer().listen(0, '127.0.0.1');
+      await pause(50);
+      const { port } = taken.address() as { port: number };
+      const server = await stage.spawn({ port });
+      const { code } = await server.ended;
+      taken.close();
+      expect(code).not.toBe(0);
+      expect(server.output).toContain(String(port));
+    },
+    START_MS,
+  );
 
-  test('flag beats environment beats file; the JSON log says that it listens', async () => {
-    const file = join(stage.folder, 'holdfast.yaml');
-    await writeFile(file, 'log: pretty\nrequest-timeout-ms: 3000\n');
-    const server = await stage.start({ args: ['--config', file, '--log', 'json'], env: { HOLDFAST_LOG: 'pretty' } });
-    const line = server.output.split('\n').find((text) => text.includes('listening'))!;
-    expect(JSON.parse(line)).toMatchObject({ msg: 'listening' });
-    const { status } = await new HttpClient(server.url).call('GET', '/healthz');
-    expect(status).toBe(200);
-    expect((await server.stop()).code).toBe(0);
-  }, START_MS);
+  test(
+    'flag beats environment beats file; the JSON log says that it listens',
+    async () => {
+      const file = join(stage.folder, 'holdfast.yaml');
+      await writeFile(file, 'log: pretty\nrequest-timeout-ms: 3000\n');
+      const server = await stage.start({
+        args: ['--config', file, '--log', 'json'],
+        env: { HOLDFAST_LOG: 'pretty' },
+      });
+      const line = server.output.split('\n').find((text) => text.includes('listening'))!;
+      expect(JSON.parse(line)).toMatchObject({ msg: 'listening' });
+      const { status } = await new HttpClient(server.url).call('GET', '/healthz');
+      expect(status).toBe(200);
+      expect((await server.stop()).code).toBe(0);
+    },
+    START_MS,
+  );
 });

@@ -20,10 +20,17 @@ function open(url: string, protocols: string[], headers: Record<string, string>)
   });
 }
 
-function timeout(what: string): Promise<never> {
-  return new Promise((_, reject) => {
-    setTimeout(() => reject(new Error(`${what}: no answer within ${ANSWER_MS} ms`)), ANSWER_MS).unref();
+/** `answers`, or an error once they take too long. */
+async function inTime<T>(answers: Promise<T>, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: no answer within ${ANSWER_MS} ms`)), ANSWER_MS);
   });
+  try {
+    return await Promise.race([answers, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export class JsonSocket {
@@ -53,7 +60,7 @@ export class JsonSocket {
     const numbered = requests.map((request) => ({ id: this.#next++, ...request }));
     const answers = numbered.map(({ id }) => new Promise<any>((resolve) => this.#waiting.set(id, resolve)));
     this.socket.send(JSON.stringify(asArray ? numbered : numbered[0]));
-    return Promise.race([Promise.all(answers), timeout(JSON.stringify(numbered[0]))]);
+    return inTime(Promise.all(answers), JSON.stringify(numbered[0]));
   }
 
   close(): void {
@@ -86,6 +93,7 @@ export interface BinaryAnswer {
   readonly code: number;
   readonly fencingToken: number;
   readonly ttlMs: number;
+  readonly waitedMs: number;
   readonly expiresInMs: number;
   readonly current: boolean;
   readonly held: boolean;
@@ -96,15 +104,28 @@ export interface BinaryAnswer {
 
 const PING = 7;
 
+/** The connection ended before the answer came: nobody knows whether the request took effect. */
+export class CutError extends Error {}
+
+interface Waiting {
+  resolve(answer: BinaryAnswer): void;
+  reject(error: Error): void;
+}
+
 export class BinarySocket {
   readonly socket: WebSocket;
   readonly closed: Promise<Closed>;
-  readonly #waiting = new Map<number, (answer: BinaryAnswer) => void>();
+  readonly #waiting = new Map<number, Waiting>();
   #next = 1;
 
   private constructor(socket: WebSocket) {
     this.socket = socket;
     this.closed = new Promise((resolve) => socket.once('close', (code) => resolve({ code })));
+    socket.on('error', () => {});
+    socket.once('close', () => {
+      for (const { reject } of this.#waiting.values()) reject(new CutError());
+      this.#waiting.clear();
+    });
     socket.on('message', (data: Buffer) => this.#received(data));
   }
 
@@ -116,16 +137,17 @@ export class BinarySocket {
     return (await this.askAll([request]))[0];
   }
 
-  /** One frame with all of them. */
+  /** One frame with all of them. Rejects with a CutError when the connection ends first. */
   askAll(requests: readonly BinaryRequest[]): Promise<BinaryAnswer[]> {
     const frame = new GrowingBytes();
     const answers = requests.map((request) => {
       const id = this.#next++;
       writeRequest(frame, opOf(request, id));
-      return new Promise<BinaryAnswer>((resolve) => this.#waiting.set(id, resolve));
+      return new Promise<BinaryAnswer>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     });
+    const all = Promise.all(answers);
     this.socket.send(frame.bytes.slice(0, frame.length));
-    return Promise.race([Promise.all(answers), timeout(requests[0].op)]);
+    return inTime(all, requests[0].op);
   }
 
   close(): void {
@@ -135,9 +157,9 @@ export class BinarySocket {
   #received(data: Buffer): void {
     const view = new DataView(data.buffer, data.byteOffset, data.length);
     const answer = new Answer();
-    for (let at = 0; at < data.length; ) {
+    for (let at = 0; at < data.length;) {
       at = readAnswer({ bytes: data, view, length: data.length }, at, answer);
-      this.#waiting.get(answer.id)?.(taken(answer));
+      this.#waiting.get(answer.id)?.resolve(taken(answer));
       this.#waiting.delete(answer.id);
     }
   }
@@ -164,13 +186,15 @@ function opOf(request: BinaryRequest, id: number): Op {
 
 function taken(answer: Answer): BinaryAnswer {
   const has = (section: number): boolean => (answer.sections & section) !== 0;
-  const text = (bytes: Uint8Array, at: number, length: number) => Buffer.from(bytes.subarray(at, at + length)).toString();
+  const text = (bytes: Uint8Array, at: number, length: number) =>
+    Buffer.from(bytes.subarray(at, at + length)).toString();
   const hasOwner = has(Section.labels | Section.holder | Section.state);
   return {
     status: answer.status,
     code: answer.code,
     fencingToken: answer.fencingToken,
     ttlMs: answer.ttlMs,
+    waitedMs: answer.waitedMs,
     expiresInMs: answer.expiresInMs,
     current: has(Section.verdict) && answer.current,
     held: has(Section.state) && answer.holderCount > 0,

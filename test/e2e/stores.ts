@@ -6,7 +6,8 @@ import { HttpClient } from './http.ts';
 
 export type StoreName = 'embedded' | 'etcd';
 export const STORES: readonly StoreName[] = ['embedded', 'etcd'];
-const SHARDS = 2;
+/** Members of each etcd shard. */
+const SHARDS: readonly (1 | 3)[] = [1, 1];
 
 export interface StartOptions {
   readonly port?: number;
@@ -22,8 +23,11 @@ export class Stage {
   #folder: Awaited<ReturnType<typeof temporaryFolder>> | undefined;
   #etcd: EtcdCluster[] = [];
 
-  constructor(store: StoreName) {
+  readonly #shards: readonly (1 | 3)[];
+
+  constructor(store: StoreName, shards: readonly (1 | 3)[] = SHARDS) {
     this.store = store;
+    this.#shards = shards;
   }
 
   get http(): HttpClient {
@@ -41,7 +45,7 @@ export class Stage {
   async open(): Promise<void> {
     this.#folder = await temporaryFolder();
     if (this.store === 'etcd') {
-      for (let i = 0; i < SHARDS; i++) this.#etcd.push(await startTestEtcd());
+      for (const members of this.#shards) this.#etcd.push(await startTestEtcd({ members }));
     }
   }
 
@@ -72,7 +76,11 @@ export class Stage {
 }
 
 /** Runs `suite` with a stage on each store; `start` false: the suite starts servers itself. */
-export function onEachStore(title: string, suite: (stage: Stage) => void, options: { start?: boolean } = {}): void {
+export function onEachStore(
+  title: string,
+  suite: (stage: Stage) => void,
+  options: { start?: boolean } = {},
+): void {
   describe.each(STORES)(`${title} on %s`, (store) => {
     const stage = new Stage(store);
     beforeAll(async () => {

@@ -10,15 +10,35 @@ onEachStore('WebSockets', (stage) => {
       const socket = await JsonSocket.open(stage.server.wsUrl);
       expect(socket.socket.protocol).toBe('holdfast.v1.json');
       const taken = await socket.ask({ op: 'acquire', name: 'ws/1', ttlMs: 30_000, owner: 'me' });
-      expect(taken).toMatchObject({ status: 201, name: 'ws/1', mode: 'exclusive', owner: 'me', ttlMs: 30_000 });
+      expect(taken).toMatchObject({
+        status: 201,
+        name: 'ws/1',
+        mode: 'exclusive',
+        owner: 'me',
+        ttlMs: 30_000,
+      });
       const { lockToken, fencingToken } = taken;
       const refused = await socket.ask({ op: 'acquire', name: 'ws/1' });
-      expect(refused).toMatchObject({ status: 409, code: 'lock_held', retryable: true, holder: { owner: 'me' } });
-      expect(await socket.ask({ op: 'renew', name: 'ws/1', lockToken })).toMatchObject({ status: 200, fencingToken });
+      expect(refused).toMatchObject({
+        status: 409,
+        code: 'lock_held',
+        retryable: true,
+        holder: { owner: 'me' },
+      });
+      expect(await socket.ask({ op: 'renew', name: 'ws/1', lockToken })).toMatchObject({
+        status: 200,
+        fencingToken,
+      });
       expect(await socket.ask({ op: 'get', name: 'ws/1' })).toMatchObject({ status: 200, held: true });
-      expect(await socket.ask({ op: 'verify', name: 'ws/1', fencingToken })).toMatchObject({ status: 200, current: true });
+      expect(await socket.ask({ op: 'verify', name: 'ws/1', fencingToken })).toMatchObject({
+        status: 200,
+        current: true,
+      });
       expect(await socket.ask({ op: 'release', name: 'ws/1', lockToken })).toMatchObject({ status: 204 });
-      expect(await socket.ask({ op: 'release', name: 'ws/1', lockToken })).toMatchObject({ status: 410, code: 'not_held' });
+      expect(await socket.ask({ op: 'release', name: 'ws/1', lockToken })).toMatchObject({
+        status: 410,
+        code: 'not_held',
+      });
       expect(await socket.ask({ op: 'ping' })).toMatchObject({ status: 200 });
       socket.close();
       await socket.closed;
@@ -41,7 +61,11 @@ onEachStore('WebSockets', (stage) => {
       const answer = await socket.ask({ op: 'acquire', name: 'ws/wrong', ttlMs: 1 });
       expect(answer).toMatchObject({ status: 400, code: 'bad_request', retryable: false });
       expect(socket.others).toMatchObject([{ id: null, status: 400 }]);
-      for (const request of [{ op: 'dance', name: 'x' }, { op: 'acquire', name: 'x', colour: 'red' }, { op: 'watch', name: 'x' }]) {
+      for (const request of [
+        { op: 'dance', name: 'x' },
+        { op: 'acquire', name: 'x', colour: 'red' },
+        { op: 'watch', name: 'x' },
+      ]) {
         expect(await socket.ask(request)).toMatchObject({ status: 400, code: 'bad_request' });
       }
       expect(await socket.ask({ op: 'ping' })).toMatchObject({ status: 200 });
@@ -86,7 +110,13 @@ onEachStore('WebSockets', (stage) => {
       expect(status).toBe(201);
       expect(token).toHaveLength(16);
       const hex = Buffer.from(token!).toString('hex');
-      const uuid = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+      const uuid = [
+        hex.slice(0, 8),
+        hex.slice(8, 12),
+        hex.slice(12, 16),
+        hex.slice(16, 20),
+        hex.slice(20),
+      ].join('-');
       expect(await stage.http.acquire('bin/made', { lockToken: uuid })).toMatchObject({ status: 200 });
       expect((await stage.http.release('bin/made', uuid)).status).toBe(204);
       socket.close();
@@ -110,7 +140,8 @@ onEachStore('WebSockets', (stage) => {
       expect(wrong).toMatchObject({ status: 400, code: CODES.bad_request.wire });
       expect(wrong.detail).not.toBe('');
       expect(right.status).toBe(201);
-      for (const garbage of [Buffer.from([5, 0, 1]), randomBytes(300), Buffer.alloc(0)]) socket.socket.send(garbage);
+      for (const garbage of [Buffer.from([5, 0, 1]), randomBytes(300), Buffer.alloc(0)])
+        socket.socket.send(garbage);
       const other = await BinarySocket.open(stage.server.wsUrl);
       expect((await other.ask({ op: 'ping' })).status).toBe(200);
       socket.close();

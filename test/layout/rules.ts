@@ -16,6 +16,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   limits: [],
   clock: [],
   op: [],
+  version: [],
+  log: [],
 
   // Pure: handed `now`, does no I/O.
   lock: ['errors', 'limits', 'op'],
@@ -50,25 +52,40 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
 
   // Starts the service, or reads a shard's bytes; never a part of serving.
-  cli: ['clock', 'config', 'errors', 'limits', 'lock', 'main', 'shard', 'slots'],
+  'cli/etcd-server': [],
+  'cli/etcd-binary': [],
+  cli: [
+    'config',
+    'errors',
+    'limits',
+    'lock/codec',
+    'lock/dump',
+    'log',
+    'main',
+    'shard',
+    'slots/birth',
+    'slots/records',
+    'version',
+  ],
 
   // The only place that wires everything.
   main: [
     'batch',
     'clock',
-    'cli/log',
     'config',
     'errors',
     'front',
-    'lane',
+    'lane/messages',
     'limits',
     'metrics',
-    'op',
-    'protocol',
     'shard',
     'slots',
+    'version',
   ],
 };
+
+/** What pure rooms may take from Node: functions of their arguments alone. */
+export const PURE_MODULES: readonly string[] = ['node:buffer', 'node:zlib'];
 
 /**
  * Where execution begins. Files that a reachable file names in

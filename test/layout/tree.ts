@@ -53,7 +53,7 @@ export function parseSource(path: string, text: string): Source {
   const starts: string[] = [];
   const functions: { line: number; lines: number }[] = [];
   const lineAt = lineFinder(text);
-  walk(program as unknown as Node, undefined, (node, parent) => {
+  walk(program as unknown as Node, (node) => {
     if (node.type === 'ImportExpression') {
       const value = literal(node['source']);
       if (value !== undefined) found.push(value);
@@ -63,7 +63,7 @@ export function parseSource(path: string, text: string): Source {
     } else if (node.type === 'NewExpression') {
       const value = urlOfModule(node);
       if (value !== undefined) starts.push(inTree(path, value));
-    } else if (isFunction(node) && !isSuite(parent)) {
+    } else if (isFunction(node) && !isSuite(node)) {
       const line = lineAt(node.start);
       functions.push({ line, lines: lineAt(node.end) - line + 1 });
     }
@@ -83,16 +83,11 @@ function inTree(from: string, request: string): string {
   return posix.join(dirname(from), request);
 }
 
-function walk(
-  node: Node,
-  parent: Node | undefined,
-  visit: (node: Node, parent: Node | undefined) => void,
-): void {
-  visit(node, parent);
+function walk(node: Node, visit: (node: Node) => void): void {
+  visit(node);
   for (const value of Object.values(node)) {
     for (const child of Array.isArray(value) ? value : [value]) {
-      if (typeof child === 'object' && child !== null && typeof child.type === 'string')
-        walk(child, node, visit);
+      if (typeof child === 'object' && child !== null && typeof child.type === 'string') walk(child, visit);
     }
   }
 }
@@ -104,14 +99,20 @@ function isFunction(node: Node): boolean {
   );
 }
 
-/** `describe('…', () => {…})` is a chapter of tests, not a function to be read at once. */
-function isSuite(parent: Node | undefined): boolean {
-  if (parent?.type !== 'CallExpression') return false;
-  let callee = parent['callee'] as Node;
-  while (callee.type === 'CallExpression' || callee.type === 'MemberExpression') {
+/** A function that is a list of tests is a chapter, not something to be read at once. */
+function isSuite(node: Node): boolean {
+  const statements = (node['body'] as Node | null)?.['body'];
+  return Array.isArray(statements) && (statements as Node[]).some(isTest);
+}
+
+/** `it('…', …);` and its forms: `describe.each([…])('…', …);` */
+function isTest(statement: Node): boolean {
+  let callee = statement.type === 'ExpressionStatement' ? (statement['expression'] as Node) : undefined;
+  if (callee?.type !== 'CallExpression') return false;
+  while (callee?.type === 'CallExpression' || callee?.type === 'MemberExpression') {
     callee = (callee['callee'] ?? callee['object']) as Node;
   }
-  return callee.type === 'Identifier' && callee['name'] === 'describe';
+  return callee?.type === 'Identifier' && ['describe', 'it', 'test'].includes(callee['name'] as string);
 }
 
 /** The file of `new URL('./file.ts', import.meta.url)` or of «`./file${extname(import.meta.url)}`». */

@@ -148,11 +148,15 @@ export async function spawnHoldfast(options: ServerOptions): Promise<HoldfastSer
     args.push('--shards', path);
   }
   const env = { ...withoutSettings(), ...options.env };
-  const child = spawn(process.execPath, [...(options.nodeArgs ?? []), main, ...args, ...(options.args ?? [])], {
-    cwd: options.folder,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...(options.nodeArgs ?? []), main, ...args, ...(options.args ?? [])],
+    {
+      cwd: options.folder,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const server = new HoldfastServer(child, port);
   running.add(server);
   void server.ended.then(() => running.delete(server));
@@ -180,7 +184,8 @@ export async function temporaryFolder(): Promise<{ path: string; remove(): Promi
 
 function shardsYaml(shards: readonly (readonly string[])[]): string {
   const lines = shards.map(
-    (endpoints, i) => `  - name: s${i}\n    engine: etcd\n    endpoints: ${JSON.stringify(endpoints)}\n    weight: 1\n`,
+    (endpoints, i) =>
+      `  - name: s${i}\n    engine: etcd\n    endpoints: ${JSON.stringify(endpoints)}\n    weight: 1\n`,
   );
   return `slots: 4096\nshards:\n${lines.join('')}`;
 }

@@ -18,10 +18,16 @@ import type { Random } from './random.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
 import { SimClock } from './sim-clock.ts';
 
+/** How a request travels: in which frame, and with how many copies beside the first. */
+export interface Way {
+  readonly frame: number;
+  readonly copies: number;
+}
+
 /** The way from clients to processes and back. */
 export interface Transport {
-  /** Sends the requests to the processes it picks. Returns for each how many copies may arrive beside the first. */
-  send(requests: readonly Request[], reply: (index: number, reply: Reply) => void): readonly number[];
+  /** Sends the requests to the processes it picks, in a frame for each. */
+  send(requests: readonly Request[], reply: (index: number, reply: Reply) => void): readonly Way[];
 }
 
 interface Asked {
@@ -121,7 +127,7 @@ export class Client {
     const sentLocal = this.clock.now();
     const requests = queue.map(({ op, name, claim, fencingToken = 0, ttlMs = 0 }): Request => {
       const token = claim === undefined || (op === 'verify' && fencingToken > 0) ? '' : claim.token;
-      return { op, name, token, owner: claim?.owner ?? '', fencingToken, ttlMs, flags: this.random.below(4) };
+      return { op, name, token, owner: claim?.owner ?? '', fencingToken, ttlMs, flags: this.random.below(4), metadata: this.#metadata(op) };
     });
     const patience = this.random.chance(0.8) ? this.requestTimeoutMs + 1_500 : this.random.between(50, 3_000);
     const records: OpRecord[] = [];
@@ -133,14 +139,15 @@ export class Client {
       this.#scheduler.note(`${describe(records[index])} ${JSON.stringify(reply ?? 'time-out')}`);
       queue[index].told(unknown ? undefined : reply, records[index], sentLocal);
     };
-    const copies = this.#transport.send(requests, (index, reply) => {
+    const ways = this.#transport.send(requests, (index, reply) => {
       this.#scheduler.after(0, `${this.name} hears`, () => told(index, reply), this.domain);
     });
     const lastOn = new Map<string, number>();
     for (const [index, { op, name, token, fencingToken }] of requests.entries()) {
       const id = this.history.ops.length + 1;
-      const after = copies[index] === 0 ? (lastOn.get(name) ?? 0) : 0;
-      lastOn.set(name, id);
+      const { frame, copies } = ways[index];
+      const after = copies === 0 ? (lastOn.get(`${frame} ${name}`) ?? 0) : 0;
+      lastOn.set(`${frame} ${name}`, id);
       const record: OpRecord = {
         id,
         client: this.name,
@@ -152,7 +159,7 @@ export class Client {
         endedAt: Infinity,
         seen: undefined,
         after,
-        copies: copies[index],
+        copies,
       };
       this.history.ops.push(record);
       records.push(record);
@@ -161,6 +168,12 @@ export class Client {
     this.after(patience, () => {
       for (const index of requests.keys()) told(index, undefined);
     });
+  }
+
+  /** Small, large or none: what a state and its journal weigh differs from run to run. */
+  #metadata(op: OpName): string {
+    if ((op !== 'acquire' && op !== 'renew') || this.random.chance(0.6)) return '';
+    return JSON.stringify({ note: 'x'.repeat(this.random.chance(0.2) ? 900 : this.random.below(40)) });
   }
 
   #record(record: OpRecord, { status, code, fencingToken, yes, holder }: Reply): void {
@@ -268,7 +281,9 @@ export class Actor {
       const wait = random.chance(0.3) ? left * random.between(0.05, 0.95) : random.delay(this.#client.paceMs);
       this.#client.after(Math.max(0, Math.min(wait, left)), () => this.#renew(renewals));
     } else if (what < 0.9 || left > 3_000) {
-      this.#client.after(Math.max(0, Math.min(left, random.delay(this.#client.paceMs))), () => this.#release(3));
+      this.#client.after(Math.max(0, Math.min(left, random.delay(this.#client.paceMs))), () =>
+        this.#release(3),
+      );
     } else {
       // It lets the time run out, and what it does then comes too late, or nearly so.
       this.#client.after(Math.max(0, left + random.between(-20, 400)), () => this.#tooLate());

@@ -189,7 +189,7 @@ export class Cluster {
     const random = this.random.fork(`network of ${client}`);
     return {
       send: (requests, reply) => {
-        const copies = requests.map(() => 0);
+        const ways = requests.map(() => ({ frame: 0, copies: 0 }));
         const frames = new Map<number, number[]>();
         for (const [index, { name }] of requests.entries()) {
           const machine = this.#pick(random, name);
@@ -201,9 +201,9 @@ export class Cluster {
           const frame = indexes.map((index) => requests[index]);
           const told = (at: number, answer: Reply) => reply(indexes[at], answer);
           const duplicated = this.#sendFrame(random, client, machine, frame, told);
-          for (const index of indexes) copies[index] = duplicated ? 1 : 0;
+          for (const index of indexes) ways[index] = { frame: machine, copies: duplicated ? 1 : 0 };
         }
-        return copies;
+        return ways;
       },
     };
   }

@@ -26,6 +26,8 @@ export interface Request {
   /** 0: the default. */
   readonly ttlMs: number;
   readonly flags: number;
+  /** JSON text, '' for none. */
+  readonly metadata: string;
 }
 
 /** What a client reads in an answer. */
@@ -70,8 +72,11 @@ const KINDS: Readonly<Record<OpName, number>> = {
   get: Kind.get,
   verify: Kind.verify,
 };
-/** How much later than the request time-out an answer may be, in ms: the lane looks about every 10 ms. */
-const SLACK_MS = 150;
+/**
+ * How much later than the request time-out an answer may be, in ms: a lane gives
+ * up a round trip only once it has stalled, and looks only every tick.
+ */
+const SLACK_MS = LIMITS.stallMs + 150;
 
 export class Front {
   readonly #host: FrontHost;
@@ -100,10 +105,10 @@ export class Front {
   }
 
   /** Ops that lanes have and owe an answer for. */
-  get openAtLanes(): number {
-    let count = 0;
-    for (const { lane } of this.#pending.values()) if (lane !== -1) count++;
-    return count;
+  get openAtLanes(): readonly string[] {
+    return [...this.#pending.values()]
+      .filter(({ lane }) => lane !== -1)
+      .map(({ lane, text }) => `lane ${lane}: ${text}`);
   }
 
   /** The requests of one frame; each reply comes on its own. */
@@ -167,7 +172,8 @@ export class Front {
     const token = tokenBytes(request.token);
     const owner = Buffer.from(request.owner);
     const op = this.#op;
-    op.bytes = Buffer.concat([key, token, owner]);
+    const metadata = Buffer.from(request.metadata);
+    op.bytes = Buffer.concat([key, token, owner, metadata]);
     op.kind = KINDS[request.op];
     op.flags = request.flags;
     op.id = ++this.#lastId;
@@ -181,7 +187,8 @@ export class Front {
     op.tokenLength = token.length;
     op.ownerAt = key.length + token.length;
     op.ownerLength = owner.length;
-    op.metadataLength = 0;
+    op.metadataAt = op.ownerAt + owner.length;
+    op.metadataLength = metadata.length;
     op.ttlMs = request.ttlMs;
     op.fencingToken = request.fencingToken;
     const batch = new BatchBytes(new ArrayBuffer(recordBytes(op)));

@@ -48,15 +48,14 @@ export function linearize(
 function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
   const steps: Step[] = [];
   for (const op of ops) {
-    const answered = op.seen !== undefined;
-    const { id, op: kind, token, fencingToken, sentAt: from, after } = op;
-    if (answered) {
-      // Refusals promise that nothing happened: nothing to order.
-      if (op.seen!.status >= 500 || op.seen!.status === 429) continue;
-      steps.push({ id, kind, token, fencingToken, from, until: op.endedAt, record: op, after });
+    const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until, after, seen } = op;
+    // Refusals promise that nothing happened: nothing to order.
+    const refused = seen !== undefined && (seen.status >= 500 || seen.status === 429);
+    if (seen !== undefined && !refused) {
+      steps.push({ id, kind, token, fencingToken, from, until, record: op, after });
     }
     // Whatever else of it is on the wire: only grants and releases change anything.
-    if (answered && op.copies === 0) continue;
+    if (seen !== undefined && op.copies === 0) continue;
     if (kind !== 'acquire' && kind !== 'release') continue;
     steps.push({ id: -id, kind, token, fencingToken, from, until: Infinity, record: undefined, after: 0 });
   }
@@ -241,7 +240,8 @@ class Search {
       const { id, kind, token, from, until, record } = this.#steps[i];
       return `#${id} ${kind} ${token} [${from.toFixed(1)}, ${until.toFixed(1)}] ${JSON.stringify(record?.seen ?? 'maybe')}`;
     });
-    const holder = state.holder === '' ? 'free' : `held by ${state.holder} (${this.#fenceOf.get(state.holder)})`;
+    const holder =
+      state.holder === '' ? 'free' : `held by ${state.holder} (${this.#fenceOf.get(state.holder)})`;
     return `${holder}; next could be:\n    ${lines.join('\n    ')}`;
   }
 }

@@ -285,10 +285,12 @@ export class ModelConnection implements ShardStore {
         this.#scheduler.after(random.delay(faults.delayMs), `${label} refused`, refuse, domain);
         return;
       }
-      const late = random.chance(faults.late) ? random.between(0, faults.lateMsMax) : 0;
+      // A keeper gives up a call with its stream: it can't come back to life long after.
+      const lateMsMax = what === 'keepAlive' ? Math.min(faults.lateMsMax, timeoutMs) : faults.lateMsMax;
+      const late = random.chance(faults.late) ? random.between(0, lateMsMax) : 0;
       if (random.chance(faults.loseRequest)) this.#scheduler.note(`${label} request lost`);
       else arrive('', late);
-      if (random.chance(faults.duplicate)) arrive(' copy', late + random.between(0, faults.lateMsMax));
+      if (random.chance(faults.duplicate)) arrive(' copy', late + random.between(0, lateMsMax));
     });
   }
 }

@@ -93,7 +93,7 @@ export const PROFILES = {
     store: CALM,
     clients: FLAKY_CLIENTS,
   },
-  jumps: { faults: { jumpClock: 3, endLease: 1 }, everyMs: 2_000, store: CALM, clients: FLAKY_CLIENTS },
+  jumps: { faults: { jumpClock: 3, endLease: 1 }, everyMs: 2_000, store: CALM, clients: CALM_CLIENTS },
   everything: {
     faults: {
       kill: 3,
@@ -213,7 +213,7 @@ export class Nemesis {
       case 'jumpWall':
         return process.clock.jumpWall(random.between(-1e8, 1e8));
       case 'jumpClock':
-        process.clock.jump(random.between(10, 20_000));
+        process.clock.jump(random.between(10, 4_000));
         return process.disturbed();
       default:
         throw new Error(`no such fault: ${fault}`);

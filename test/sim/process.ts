@@ -101,6 +101,11 @@ export class SimProcess {
     this.disturbed();
   }
 
+  /** A thread is stopped right now. */
+  get #isDisturbed(): boolean {
+    return this.lanes.some(({ domain }) => domain.paused);
+  }
+
   /** From now on the time that answers may take counts anew. */
   disturbed(): void {
     this.#disturbedAt = this.clock.now();
@@ -127,8 +132,11 @@ export class SimProcess {
 
   #exit(done: () => void): void {
     const { openAtLanes } = this.front;
-    if (openAtLanes > 0)
-      this.#options.complain(`${this.id}: stopped with ${openAtLanes} requests unanswered`);
+    if (openAtLanes.length > 0) {
+      this.#options.complain(
+        `${this.id}: stopped with ${openAtLanes.length} requests unanswered: ${openAtLanes.join(', ')}`,
+      );
+    }
     this.kill();
     done();
   }
@@ -178,7 +186,7 @@ export class SimProcess {
       now: () => this.clock.now(),
       after: (delayMs, run) => void this.#scheduler.after(delayMs, `${this.id} front`, run, this.domain),
       submit: (lane, buffer, length) => this.#submit(lane, buffer, length),
-      undisturbedSince: () => this.#disturbedAt,
+      undisturbedSince: () => (this.#isDisturbed ? this.clock.now() : this.#disturbedAt),
       complain: (text) => this.#options.complain(`${this.id}: ${text}`),
     };
   }

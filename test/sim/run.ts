@@ -32,7 +32,18 @@ export interface RunResult {
 const SHARDS = 2;
 const MACHINES = 3;
 const SLOTS = 16;
-const NAMES = ['alpha', 'beta', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', 'zeta', 'eta', 'job:nightly', '{x}'];
+const NAMES = [
+  'alpha',
+  'beta',
+  'order-12345',
+  '{cart}/7',
+  '{cart}/8',
+  'grüße',
+  'zeta',
+  'eta',
+  'job:nightly',
+  '{x}',
+];
 const CLIENTS = 5;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
 const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
@@ -44,8 +55,22 @@ const EVENTS_MAX = 2_000_000;
 
 export const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
 
+/**
+ * Bounds that a run of seconds would never reach are drawn per seed, so that
+ * checkpoints, truncation and sweeping take part. The code reads LIMITS at use.
+ */
+function drawLimits(random: Random): void {
+  const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
+  limits.journalBytesMax = random.pick([64 * 1024 * 1024, 20_000, 5_000, 1_000]);
+  limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
+  limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
+  limits.recordPollMs = random.pick([10_000, 2_000]);
+  limits.compactEveryMs = random.pick([1_500, 300]);
+}
+
 export async function run(seed: number, profileName?: ProfileName): Promise<RunResult> {
   const random = new Random(seed, 'run');
+  drawLimits(random.fork('limits'));
   const name = profileName ?? PROFILE_NAMES[seed % PROFILE_NAMES.length];
   const profile: Profile = PROFILES[name];
   const scheduler = new Scheduler(random.fork('scheduler'));

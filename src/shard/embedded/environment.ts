@@ -14,7 +14,10 @@
  * Threads. Every lane's thread opens the folder; lmdb-js gives all of them one
  * LMDB environment, whose writer lock puts their transactions in one order. A
  * transaction's function runs on the thread that asked for it while a thread of
- * libuv's pool holds the lock and then does the writing and flushing.
+ * libuv's pool holds the lock and then does the writing and flushing. So each
+ * write under way takes one thread of that pool (4 for the process unless
+ * UV_THREADPOOL_SIZE says more), and a thread of ours that is ended by force in
+ * the middle of a write leaves the lock held: the process must end then.
  *
  * Revisions. The reserved keys sort behind all others, which are UTF-8 text:
  *   FF 'revision'  its LMDB version is the store's revision; its value names the format
@@ -67,6 +70,7 @@ export class Environment {
   readonly folder: string;
   readonly db: RootDatabase<Uint8Array, Buffer>;
   #users = 1;
+  #lastBytes = 0;
 
   /** Opens the folder, making it where needed, or joins the one this thread has open. */
   static open(folder: string): Environment {
@@ -180,7 +184,14 @@ export class Environment {
 
   /** The mod revision of a key; 0 = absent. */
   modRevision(key: Buffer): number {
-    return this.db.getBinaryFast(key) === undefined ? 0 : getLastVersion();
+    const value = this.db.getBinaryFast(key);
+    this.#lastBytes = value?.length ?? 0;
+    return value === undefined ? 0 : getLastVersion();
+  }
+
+  /** Bytes of the value that `modRevision` last looked at. */
+  lastBytes(): number {
+    return this.#lastBytes;
   }
 
   revision(): number {
@@ -217,7 +228,8 @@ const MDB_MAP_FULL = -30792;
 const FULL_BYTES = 64 * 1024 * 1024;
 
 function isFull(code: number | undefined, folder: string): boolean {
-  if (code === MDB_MAP_FULL || code === constants.errno.ENOSPC || code === constants.errno.EDQUOT) return true;
+  if (code === MDB_MAP_FULL || code === constants.errno.ENOSPC || code === constants.errno.EDQUOT)
+    return true;
   if (code !== constants.errno.EIO) return false;
   // What LMDB calls a write of which only a part went through.
   const { bavail, bsize } = statfsSync(folder);

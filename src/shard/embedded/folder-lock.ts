@@ -20,7 +20,16 @@
  * file is closed, which lmdb-js does for each thread).
  */
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, fsyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  writeSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
@@ -57,7 +66,9 @@ export function lockFolder(folder: string): FolderLock {
     if (!hasExlock && !flock(descriptor, path)) throw heldError(folder, path);
     // Some network file systems agree to every lock: so see that a second one is refused.
     if (canLockAgain(path)) {
-      throw new FolderLockError(`${folder}: its file system does not keep locks; allowed: a folder on a local disk`);
+      throw new FolderLockError(
+        `${folder}: its file system does not keep locks; allowed: a folder on a local disk`,
+      );
     }
     writeHolder(descriptor);
   } catch (error) {
@@ -90,7 +101,8 @@ function flock(descriptor: number, path: string): boolean {
   const missing = (child.error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
   const reason = missing
     ? 'the program flock is not installed (package util-linux)'
-    : child.stderr.toString().trim() || (child.error?.message ?? `flock ended with ${child.status ?? child.signal}`);
+    : child.stderr.toString().trim() ||
+      (child.error?.message ?? `flock ended with ${child.status ?? child.signal}`);
   throw new FolderLockError(`${path}: cannot be locked: ${reason}`);
 }
 
@@ -118,5 +130,7 @@ function heldError(folder: string, path: string): FolderLockError {
   } catch {
     // It has the lock but has not written its name yet.
   }
-  return new FolderLockError(`${folder}: the data folder is in use by ${holder}; allowed: one process for a folder`);
+  return new FolderLockError(
+    `${folder}: the data folder is in use by ${holder}; allowed: one process for a folder`,
+  );
 }

@@ -97,10 +97,10 @@ export class EmbeddedWatch implements Watch {
 
   #read(): { bytes: Buffer; key: string; modRevision: number }[] {
     if (Buffer.compare(this.#from, this.#to) >= 0) return [];
-    const options = { start: this.#from, end: this.#to, values: false, versions: true };
     const found: { bytes: Buffer; key: string; modRevision: number }[] = [];
-    for (const { key, version } of this.#environment.db.getRange(options)) {
-      found.push({ bytes: key, key: key.toString('utf8'), modRevision: version! });
+    const keys = [...this.#environment.db.getKeys({ start: this.#from, end: this.#to })];
+    for (const bytes of keys) {
+      found.push({ bytes, key: bytes.toString('utf8'), modRevision: this.#environment.modRevision(bytes) });
     }
     return found;
   }

@@ -94,13 +94,16 @@ export class Call {
     const status = headers['grpc-status'];
     if (status === undefined || status === '0') return;
     const detail = decodeMessage(String(headers['grpc-message'] ?? ''));
-    this.#fail(new EtcdError(Number(status), `${this.#session.endpoint.url}: ${detail} (gRPC status ${status})`));
+    this.#fail(
+      new EtcdError(Number(status), `${this.#session.endpoint.url}: ${detail} (gRPC status ${status})`),
+    );
   }
 
   #closed(): void {
     if (!this.#open) return;
     const { url } = this.#session.endpoint;
-    if (this.#stream.rstCode === constants.NGHTTP2_REFUSED_STREAM) this.#fail(neverSent(`${url}: stream refused`));
+    if (this.#stream.rstCode === constants.NGHTTP2_REFUSED_STREAM)
+      this.#fail(neverSent(`${url}: stream refused`));
     else this.#fail(new EtcdError(-1, `${url}: the stream ended without an answer`));
   }
 

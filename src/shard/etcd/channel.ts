@@ -47,7 +47,8 @@ export class Channel {
     try {
       return await this.#attempt(path, pieces, deadline);
     } catch (error) {
-      if (!(error instanceof EtcdError) || !error.staleToken || this.#access.username === undefined) throw error;
+      if (!(error instanceof EtcdError) || !error.staleToken || this.#access.username === undefined)
+        throw error;
       this.#token = undefined;
       return this.#attempt(path, pieces, deadline);
     }
@@ -56,7 +57,8 @@ export class Channel {
   async #attempt(path: string, pieces: readonly Uint8Array[], deadline: number): Promise<Uint8Array> {
     let session = this.#session;
     if (session === undefined || !session.usable) session = await this.#within(deadline, this.#open());
-    const token = this.#access.username === undefined ? '' : await this.#within(deadline, this.#authenticate(session));
+    const token =
+      this.#access.username === undefined ? '' : await this.#within(deadline, this.#authenticate(session));
     const leftMs = deadline - performance.now();
     if (leftMs < SEND_MS_MIN) throw neverSent(`${this.#access.shard}: no connection in time`);
     try {
@@ -77,7 +79,8 @@ export class Channel {
   }
 
   async #connect(): Promise<Session> {
-    if (this.#backoffMs > 0) await new Promise((resolve) => setTimeout(resolve, this.#backoffMs * (0.5 + Math.random() / 2)));
+    if (this.#backoffMs > 0)
+      await new Promise((resolve) => setTimeout(resolve, this.#backoffMs * (0.5 + Math.random() / 2)));
     const { endpoints } = this.#access;
     let failure: unknown;
     for (let tried = 0; tried < endpoints.length && !this.#closed; tried++) {
@@ -135,7 +138,8 @@ export class Channel {
 
   #within<T>(deadline: number, promise: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const expire = () => reject(neverSent(`${this.#access.shard}: no connection within ${this.#timeoutMs} ms`));
+      const expire = () =>
+        reject(neverSent(`${this.#access.shard}: no connection within ${this.#timeoutMs} ms`));
       const timer = setTimeout(expire, Math.max(0, deadline - performance.now()));
       promise.then(resolve, reject).finally(() => clearTimeout(timer));
     });
@@ -152,4 +156,3 @@ export class Channel {
 function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
-

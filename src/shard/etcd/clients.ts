@@ -43,7 +43,9 @@ export function openClient(access: Access, endpoint: Endpoint): Etcd3 {
         ...(access.key && { privateKey: access.key }),
       },
     }),
-    ...(access.username !== undefined && { auth: { username: access.username, password: access.password() } }),
+    ...(access.username !== undefined && {
+      auth: { username: access.username, password: access.password() },
+    }),
     grpcOptions: {
       'grpc.use_local_subchannel_pool': 1,
       'grpc.enable_retries': 0,
@@ -55,7 +57,8 @@ export function openClient(access: Access, endpoint: Endpoint): Etcd3 {
       'grpc.keepalive_timeout_ms': 2_000,
     },
     faultHandling: { host: () => PASS_THROUGH, global: PASS_THROUGH },
-    defaultCallOptions: (context) => (context.isStream ? {} : { deadline: Date.now() + LIMITS.callTimeoutMs }),
+    defaultCallOptions: (context) =>
+      context.isStream ? {} : { deadline: Date.now() + LIMITS.callTimeoutMs },
   });
 }
 
@@ -79,7 +82,10 @@ export class EtcdClients {
    * What failed without having been sent, and what may be `repeatable` without
    * harm, is tried once more, at the next member. Rejects with a ShardError.
    */
-  async run<T>(kind: 'repeatable' | 'once', call: (client: Etcd3, options: CallOptions) => Promise<T>): Promise<T> {
+  async run<T>(
+    kind: 'repeatable' | 'once',
+    call: (client: Etcd3, options: CallOptions) => Promise<T>,
+  ): Promise<T> {
     const started = performance.now();
     const others = this.#access.endpoints.length > 1;
     const firstMs = others ? LIMITS.callTimeoutMs / 2 : LIMITS.callTimeoutMs;
@@ -87,7 +93,8 @@ export class EtcdClients {
       return await this.#attempt(call, firstMs);
     } catch (error) {
       const failure = failureOfEtcd3(this.#access.shard, error);
-      const mayRepeat = kind === 'repeatable' || (failure.outcome === 'refused' && !(failure instanceof EtcdError));
+      const mayRepeat =
+        kind === 'repeatable' || (failure.outcome === 'refused' && !(failure instanceof EtcdError));
       const fault = !(failure instanceof EtcdError) || failure.endpointFault;
       const leftMs = LIMITS.callTimeoutMs - (performance.now() - started);
       if (!fault || !mayRepeat || leftMs < RETRY_MS_MIN) throw failure;
@@ -97,7 +104,10 @@ export class EtcdClients {
     }
   }
 
-  async #attempt<T>(call: (client: Etcd3, options: CallOptions) => Promise<T>, timeoutMs: number): Promise<T> {
+  async #attempt<T>(
+    call: (client: Etcd3, options: CallOptions) => Promise<T>,
+    timeoutMs: number,
+  ): Promise<T> {
     const asked = this.#current;
     try {
       return await call(this.#client(asked), { deadline: Date.now() + timeoutMs });

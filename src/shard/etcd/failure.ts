@@ -52,7 +52,9 @@ export class EtcdError extends ShardError {
 
   /** The token has expired, or roles were changed since it was issued. */
   get staleToken(): boolean {
-    return this.message.includes('invalid auth token') || this.message.includes('revision of auth store is old');
+    return (
+      this.message.includes('invalid auth token') || this.message.includes('revision of auth store is old')
+    );
   }
 
   /** Another member may do better. */
@@ -78,7 +80,11 @@ export function neverSent(detail: string, cause?: unknown): ShardError {
 }
 
 /** grpc-js says one of these when no stream was opened for the call. */
-const NEVER_SENT = ['No connection established', 'Name resolution failed', 'Channel closed before call started'];
+const NEVER_SENT = [
+  'No connection established',
+  'Name resolution failed',
+  'Channel closed before call started',
+];
 
 /**
  * An error of etcd3 as a `ShardError`. etcd3 turns statuses into classes but

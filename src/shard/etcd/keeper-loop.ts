@@ -29,7 +29,11 @@ const STILL_MS_MAX = LIMITS.leaseTtlMs / 2;
 const RETRY_MS = 100;
 const TICK_MS = 100;
 
-export type KeeperLog = (level: 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>) => void;
+export type KeeperLog = (
+  level: 'info' | 'warn',
+  message: string,
+  fields: Readonly<Record<string, unknown>>,
+) => void;
 
 interface KeptLease {
   readonly lane: number;
@@ -55,7 +59,8 @@ export class KeeperLoop {
   /** `progress` has one element for each lane, raised by the lane while it works. */
   constructor(shards: readonly ShardSettings[], progress: Int32Array, log: KeeperLog) {
     for (const shard of shards) {
-      if (shard.engine === 'etcd') this.#channels.set(shard.name, new Channel(readAccess(shard), DEADLINE_MS));
+      if (shard.engine === 'etcd')
+        this.#channels.set(shard.name, new Channel(readAccess(shard), DEADLINE_MS));
     }
     this.#progress = progress;
     this.#log = log;

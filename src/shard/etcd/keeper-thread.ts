@@ -12,8 +12,7 @@ export interface KeeperThreadData {
 
 /** main → keeper thread. */
 export type KeeperTask =
-  | { readonly kind: 'lane'; readonly lane: number; readonly port: MessagePort }
-  | { readonly kind: 'stop' };
+  { readonly kind: 'lane'; readonly lane: number; readonly port: MessagePort } | { readonly kind: 'stop' };
 
 /** keeper thread → main. */
 export interface KeeperReport {

@@ -55,7 +55,8 @@ export function encodeCommit(commit: Commit): Uint8Array[] {
   const compare = 2 + fieldBytes(termKey.length) + 1 + varintBytes(commit.expectedRevision);
   const termPut = fieldBytes(termKey.length) + fieldBytes(commit.termValue.length) + 2;
   const journalPut = fieldBytes(journalKey.length) + fieldBytes(entryLength);
-  const firstBytes = fieldBytes(compare) + fieldBytes(fieldBytes(termPut)) + fieldBytes(fieldBytes(journalPut));
+  const firstBytes =
+    fieldBytes(compare) + fieldBytes(fieldBytes(termPut)) + fieldBytes(fieldBytes(journalPut));
   const headBytes = GRPC_PREFIX_BYTES + firstBytes - entryLength;
   const tail = encodeChanges(commit.changes);
 

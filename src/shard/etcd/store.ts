@@ -28,7 +28,14 @@ import { EtcdClients } from './clients.ts';
 import { readAccess } from './credentials.ts';
 import type { Access } from './credentials.ts';
 import { EtcdError, neverSent } from './failure.ts';
-import { decodeCommit, decodeConfirm, decodeStatus, encodeCommit, encodeConfirm, encodeEmpty } from './messages.ts';
+import {
+  decodeCommit,
+  decodeConfirm,
+  decodeStatus,
+  encodeCommit,
+  encodeConfirm,
+  encodeEmpty,
+} from './messages.ts';
 import { safeNumber } from './numbers.ts';
 import { PageSizer } from './page-sizer.ts';
 import { EtcdWatch } from './watch.ts';
@@ -67,7 +74,30 @@ export class EtcdStore implements ShardStore {
   }
 
   async commit(commit: Commit): Promise<CommitResult> {
-    return this.#decode(decodeCommit, await this.#channel.call(TXN, encodeCommit(commit)));
+    try {
+      return this.#decode(decodeCommit, await this.#channel.call(TXN, encodeCommit(commit)));
+    } catch (error) {
+      if (error instanceof EtcdError && error.noSpace) return this.#settleFull(commit, error);
+      throw error;
+    }
+  }
+
+  /**
+   * The commit that crosses etcd's quota is applied and answered with «no
+   * space»; those after it are not applied and answered alike. Either way it
+   * has been answered, so nothing of it is still under way and a read tells.
+   */
+  async #settleFull(commit: Commit, error: EtcdError): Promise<CommitResult> {
+    const term = await this.get(commit.termKey).catch(() => {
+      throw error;
+    });
+    // Gone: it may have been applied before the lease ended.
+    if (term === undefined) throw error;
+    if (term.modRevision !== commit.expectedRevision) {
+      const mine = Buffer.compare(term.value, commit.termValue) === 0;
+      return { succeeded: mine, revision: term.modRevision };
+    }
+    throw new ShardError('refused', error.message, { noSpace: true, cause: error });
   }
 
   async confirm(termKey: string): Promise<number> {
@@ -82,13 +112,19 @@ export class EtcdStore implements ShardStore {
     try {
       return decode(message);
     } catch (error) {
-      throw new EtcdError(-1, `${this.name}: an answer that is not understood: ${(error as Error).message}`, error);
+      throw new EtcdError(
+        -1,
+        `${this.name}: an answer that is not understood: ${(error as Error).message}`,
+        error,
+      );
     }
   }
 
   async get(key: string): Promise<KeyValue | undefined> {
     const request = { key: Buffer.from(key), limit: 1 };
-    const answer = await this.#clients.run('repeatable', (client, options) => client.kv.range(request, options));
+    const answer = await this.#clients.run('repeatable', (client, options) =>
+      client.kv.range(request, options),
+    );
     return answer.kvs.length === 0 ? undefined : keyValue(answer.kvs[0]);
   }
 
@@ -124,7 +160,9 @@ export class EtcdStore implements ShardStore {
       failure: (txn.orElseGet ?? []).map((key) => ({ request_range: { key: Buffer.from(key), limit: 1 } })),
     };
     const answer = await this.#clients.run('once', (client, options) => client.kv.txn(request, options));
-    const found = answer.succeeded ? [] : answer.responses.flatMap((one) => one.response_range.kvs.map(keyValue));
+    const found = answer.succeeded
+      ? []
+      : answer.responses.flatMap((one) => one.response_range.kvs.map(keyValue));
     return { succeeded: answer.succeeded, revision: safeNumber(answer.header.revision), found };
   }
 
@@ -153,7 +191,9 @@ export class EtcdStore implements ShardStore {
   /** etcd counts in seconds and rounds short ones up to about two election time-outs. */
   async grantLease(ttlMs: number): Promise<string> {
     const request = { TTL: Math.ceil(ttlMs / 1000) };
-    const answer = await this.#clients.run('once', (client, options) => client.leaseClient.leaseGrant(request, options));
+    const answer = await this.#clients.run('once', (client, options) =>
+      client.leaseClient.leaseGrant(request, options),
+    );
     if (answer.error) throw neverSent(`${this.name}: ${answer.error}`);
     return answer.ID;
   }
@@ -195,7 +235,9 @@ function keyValue(entry: EtcdKeyValue): KeyValue {
 function requestOp(change: Change): IRequestOp {
   if ('put' in change) {
     const value = Buffer.from(change.value.buffer, change.value.byteOffset, change.value.length);
-    return { request_put: { key: Buffer.from(change.put), value, ...(change.lease && { lease: change.lease }) } };
+    return {
+      request_put: { key: Buffer.from(change.put), value, ...(change.lease && { lease: change.lease }) },
+    };
   }
   const key = Buffer.from(change.delete);
   if (change.upTo === undefined) return { request_delete_range: { key } };

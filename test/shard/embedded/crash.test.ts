@@ -7,27 +7,26 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEmbeddedStore } from '../../../src/shard/embedded/store.ts';
-import { chainEntry, JOURNAL, TERM } from './chain.mjs';
-import { compileEmbedded, script, type Compiled } from './compiled.ts';
+import { chainEntry, JOURNAL, TERM } from './chain.ts';
+import { compileScript, type Script } from './compile.ts';
 
 const KILLS = 20;
 
-let compiled: Compiled;
+let committer: Script;
 let folder: string;
 
 beforeAll(() => {
-  compiled = compileEmbedded();
+  committer = compileScript('committer');
   folder = mkdtempSync(join(tmpdir(), 'holdfast-crash-'));
 });
 afterAll(() => {
-  compiled.remove();
+  committer.remove();
   rmSync(folder, { recursive: true });
 });
 
 /** Lets a process commit for `ms` after its first commit, then kills it. Resolves with the last seq it acknowledged. */
 async function commitUntilKilled(ms: number): Promise<number> {
-  const args = [script('committer.mjs'), compiled.path('shard/embedded/store'), folder];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [committer.path, folder], { stdio: ['ignore', 'pipe', 'pipe'] });
   let stderr = '';
   child.stderr.on('data', (text) => (stderr += text));
   let acknowledged = 0;
@@ -50,7 +49,7 @@ async function checkChain(): Promise<number> {
     const last = Number(Buffer.from((await store.get(TERM))!.value).toString());
     let seq = 0;
     let from = JOURNAL;
-    for (let more = true; more; ) {
+    for (let more = true; more;) {
       const page = await store.range(from, 'journal/u', { limit: 500 });
       for (const { key, value, modRevision } of page.entries) {
         seq++;
@@ -90,8 +89,8 @@ describe.runIf(traceable)('durability, seen from the kernel', () => {
     const trace = join(folder, 'trace');
     const fresh = mkdtempSync(join(folder, 'traced-'));
     const calls = 'trace=openat,pwrite64,writev,pwritev,fdatasync,write';
-    const args = ['-f', '-e', calls, '-o', trace, process.execPath, script('committer.mjs')];
-    const child = spawn('strace', [...args, compiled.path('shard/embedded/store'), fresh], {
+    const args = ['-f', '-e', calls, '-o', trace, process.execPath, committer.path];
+    const child = spawn('strace', [...args, fresh], {
       stdio: ['ignore', 'pipe', 'ignore'],
       detached: true,
     });

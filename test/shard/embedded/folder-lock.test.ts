@@ -6,16 +6,16 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { FolderLockError, lockFolder } from '../../../src/shard/embedded/folder-lock.ts';
-import { compileEmbedded, script, type Compiled } from './compiled.ts';
+import { compileScript, type Script } from './compile.ts';
 
-let compiled: Compiled;
+let holder: Script;
 let folder: string;
 const started: ChildProcessWithoutNullStreams[] = [];
 
 beforeAll(() => {
-  compiled = compileEmbedded();
+  holder = compileScript('holder');
 });
-afterAll(() => compiled.remove());
+afterAll(() => holder.remove());
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'holdfast-lock-'));
 });
@@ -39,7 +39,7 @@ interface Holder {
 }
 
 async function start(mode = ''): Promise<Holder> {
-  const child = spawn(process.execPath, [script('holder.mjs'), compiled.path('shard/embedded/folder-lock'), folder, mode]);
+  const child = spawn(process.execPath, [holder.path, folder, mode]);
   started.push(child);
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const next = async (): Promise<string> => String((await lines.next()).value);
@@ -59,21 +59,23 @@ describe('the lock of a data folder', () => {
 
   it('is free at once after kill -9, again and again', async () => {
     for (let i = 0; i < 5; i++) {
-      const holder = await start();
-      expect(holder.said).toContain('locked');
-      await kill(holder.child);
+      const held = await start();
+      expect(held.said).toContain('locked');
+      await kill(held.child);
       // Not even the moment that a next process takes to start.
       const lock = lockFolder(folder);
-      expect(JSON.parse(readFileSync(join(folder, 'holdfast.lock'), 'utf8'))).toMatchObject({ pid: process.pid });
+      expect(JSON.parse(readFileSync(join(folder, 'holdfast.lock'), 'utf8'))).toMatchObject({
+        pid: process.pid,
+      });
       lock.release();
     }
   });
 
   it('does not outlive its process in a child of it', async () => {
-    const holder = await start('child');
-    const child = Number(holder.said.split(' ')[1]);
+    const held = await start('child');
+    const child = Number(held.said.split(' ')[1]);
     try {
-      await kill(holder.child);
+      await kill(held.child);
       process.kill(child, 0);
       lockFolder(folder).release();
     } finally {
@@ -82,16 +84,16 @@ describe('the lock of a data folder', () => {
   });
 
   it('is kept by a process that stands still', async () => {
-    const holder = await start();
-    holder.child.kill('SIGSTOP');
-    expect(() => lockFolder(folder)).toThrow(`process ${holder.pid} `);
-    holder.child.kill('SIGCONT');
+    const held = await start();
+    held.child.kill('SIGSTOP');
+    expect(() => lockFolder(folder)).toThrow(`process ${held.pid} `);
+    held.child.kill('SIGCONT');
   });
 
   it('can be given back', async () => {
-    const holder = await start();
-    holder.child.stdin.write('\n');
-    expect(await holder.next()).toBe('released');
+    const held = await start();
+    held.child.stdin.write('\n');
+    expect(await held.next()).toBe('released');
     const lock = lockFolder(folder);
     expect((await start()).said).toContain(`in use by process ${process.pid} `);
     lock.release();
@@ -100,7 +102,7 @@ describe('the lock of a data folder', () => {
 
   it('goes to one of many that start at once', async () => {
     const holders = await Promise.all(Array.from({ length: 6 }, () => start()));
-    const winners = holders.filter((holder) => holder.said.startsWith('locked'));
+    const winners = holders.filter(({ said }) => said.startsWith('locked'));
     expect(winners).toHaveLength(1);
     for (const { said } of holders) expect(said).toMatch(/^locked|^FolderLockError: .* in use by /);
   });

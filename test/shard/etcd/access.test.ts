@@ -8,9 +8,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ConfigError } from '../../../src/config/error.ts';
 import type { ShardSettings } from '../../../src/config/shards.ts';
 import { openEtcdStore } from '../../../src/shard/etcd/store.ts';
-import { COMMIT_HEADROOM } from '../../../src/shard/store.ts';
-import type { Commit, WatchEvent } from '../../../src/shard/store.ts';
-import { failureOf } from '../../conformance/describe-store.ts';
+import { COMMIT_HEADROOM, ShardError } from '../../../src/shard/store.ts';
+import type { Commit, CommitResult, WatchEvent } from '../../../src/shard/store.ts';
+import { failureOf } from '../../conformance/scene.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../../servers/etcd.ts';
 import type { EtcdCluster } from '../../servers/etcd.ts';
 
@@ -30,11 +30,19 @@ async function exercise(settings: ShardSettings): Promise<void> {
     const term = `holdfast/term/${Math.random()}`;
     const { revision } = await store.txn({ compares: [], changes: [{ put: term, value }] });
     const seen: WatchEvent[] = [];
-    store.watch(term, `${term}~`, revision, (events) => seen.push(...events), () => undefined);
+    store.watch(
+      term,
+      `${term}~`,
+      revision,
+      (events) => seen.push(...events),
+      () => undefined,
+    );
     const done = await store.commit(commitOn(term, revision));
     expect(done.succeeded).toBe(true);
     expect(await store.confirm(term)).toBe(done.revision);
-    await expect.poll(() => seen.map((event) => event.modRevision), { timeout: 5_000 }).toEqual([done.revision]);
+    await expect
+      .poll(() => seen.map((event) => event.modRevision), { timeout: 5_000 })
+      .toEqual([done.revision]);
     expect((await store.status()).version).toMatch(/^3\./);
   } finally {
     await store.close();
@@ -45,9 +53,24 @@ function makeCertificates(folder: string): { ca: string; cert: string; key: stri
   const at = (name: string) => join(folder, name);
   const openssl = (...parameters: string[]) => execFileSync('openssl', parameters, { stdio: 'ignore' });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  openssl('req', '-x509', ...newKey, '-keyout', at('ca.key'), '-out', at('ca.pem'), '-days', '2', '-subj', '/CN=test ca');
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-keyout',
+    at('ca.key'),
+    '-out',
+    at('ca.pem'),
+    '-days',
+    '2',
+    '-subj',
+    '/CN=test ca',
+  );
   openssl('req', ...newKey, '-keyout', at('key.pem'), '-out', at('csr.pem'), '-subj', '/CN=holdfast');
-  writeFileSync(at('ext'), 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n');
+  writeFileSync(
+    at('ext'),
+    'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n',
+  );
   const signed = ['-CA', at('ca.pem'), '-CAkey', at('ca.key'), '-CAcreateserial', '-extfile', at('ext')];
   openssl('x509', '-req', '-in', at('csr.pem'), '-out', at('cert.pem'), '-days', '2', ...signed);
   return { ca: at('ca.pem'), cert: at('cert.pem'), key: at('key.pem') };
@@ -132,8 +155,16 @@ describe('users', () => {
     for (const settings of [as('wrong'), shardOn(cluster), as('absent')]) {
       const store = openEtcdStore(settings);
       expect((await failureOf(store.commit(commitOn('holdfast/term/x', 1)))).outcome).toBe('refused');
-      expect((await failureOf(store.txn({ compares: [], changes: [{ put: 'x', value }] }))).outcome).toBe('refused');
-      const watch = store.watch('a', 'b', 0, () => undefined, () => undefined);
+      expect((await failureOf(store.txn({ compares: [], changes: [{ put: 'x', value }] }))).outcome).toBe(
+        'refused',
+      );
+      const watch = store.watch(
+        'a',
+        'b',
+        0,
+        () => undefined,
+        () => undefined,
+      );
       watch.close();
       await store.close();
     }
@@ -141,27 +172,37 @@ describe('users', () => {
 });
 
 describe('a full store', () => {
-  it('the write that crosses the quota is applied and failed: unknown, not refused; deletions still work', async () => {
+  it('the commit that crosses the quota is applied and says so, those after it are refused; deletions still work', async () => {
     const cluster = await startTestEtcd({ settings: [['quota-backend-bytes', String(8 * 1024 * 1024)]] });
     const store = openEtcdStore(shardOn(cluster));
     const term = 'holdfast/term/full';
     let { revision } = await store.txn({ compares: [], changes: [{ put: term, value }] });
-    for (let i = 0; ; i++) {
-      const commit = commitOn(term, revision, 1_000_000);
+    const acknowledged: string[] = [];
+    for (let seq = 1; ; seq++) {
+      const commit = {
+        ...commitOn(term, revision, 1_000_000),
+        termValue: new TextEncoder().encode(`seq ${seq}`),
+      };
       const outcome = await store.commit(commit).catch((error: unknown) => error);
-      if (outcome instanceof Error) {
-        const failure = await failureOf(Promise.reject(outcome));
-        expect(failure.noSpace).toBe(true);
-        expect(failure.outcome).toBe('unknown');
+      if (outcome instanceof ShardError) {
+        expect([outcome.outcome, outcome.noSpace]).toEqual(['refused', true]);
         break;
       }
-      expect(i).toBeLessThan(20);
-      revision = (outcome as { revision: number }).revision;
+      expect(outcome).toMatchObject({ succeeded: true });
+      expect(seq).toBeLessThan(200);
+      acknowledged.push(commit.journalKey);
+      revision = (outcome as CommitResult).revision;
     }
+    expect(await store.confirm(term)).toBe(revision);
+    const page = await store.range('holdfast/journal/', 'holdfast/journal0', { limit: 100, keysOnly: true });
+    expect(page.entries.map((entry) => entry.key).sort()).toEqual(acknowledged.sort());
     const failure = await failureOf(store.txn({ compares: [], changes: [{ put: 'x', value }] }));
     expect(failure.noSpace).toBe(true);
     await expect(failureOf(store.grantLease(4_000))).resolves.toMatchObject({ noSpace: true });
-    const gone = await store.txn({ compares: [], changes: [{ delete: 'holdfast/journal/', upTo: 'holdfast/journal0' }] });
+    const gone = await store.txn({
+      compares: [],
+      changes: [{ delete: 'holdfast/journal/', upTo: 'holdfast/journal0' }],
+    });
     expect(gone.succeeded).toBe(true);
     const status = await store.status();
     expect(status.quotaBytes === 0 || status.quotaBytes === 8 * 1024 * 1024).toBe(true);

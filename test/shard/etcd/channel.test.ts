@@ -6,7 +6,7 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Channel } from '../../../src/shard/etcd/channel.ts';
 import { readAccess } from '../../../src/shard/etcd/credentials.ts';
-import { failureOf } from '../../conformance/describe-store.ts';
+import { failureOf } from '../../conformance/scene.ts';
 
 const endings: (() => void)[] = [];
 afterEach(() => {
@@ -130,7 +130,7 @@ describe('a call', () => {
     await channel.call('/x/y', [message(10)]);
     expect(await call).toEqual(ANSWER.subarray(5));
     const late = channel.call('/x/y', [message(10)]);
-    for (const until = performance.now() + 450; performance.now() < until; );
+    for (const until = performance.now() + 450; performance.now() < until;);
     expect(await late).toEqual(ANSWER.subarray(5));
   });
 
@@ -158,7 +158,11 @@ describe('a call', () => {
   });
 
   it('answers that are not gRPC end in a failure', async () => {
-    const bodies: Buffer[] = [Buffer.from([1, 0, 0, 0, 0]), Buffer.from([0, 255, 0, 0, 0]), Buffer.from([0, 0])];
+    const bodies: Buffer[] = [
+      Buffer.from([1, 0, 0, 0, 0]),
+      Buffer.from([0, 255, 0, 0, 0]),
+      Buffer.from([0, 0]),
+    ];
     const port = await startServer((stream) => {
       const body = bodies.shift();
       stream.resume();
@@ -166,6 +170,7 @@ describe('a call', () => {
       stream.end(body);
     });
     const channel = channelTo([port], 1_000);
-    for (let i = 0; i < 4; i++) expect((await failureOf(channel.call('/x/y', [message(10)]))).outcome).toBe('unknown');
+    for (let i = 0; i < 4; i++)
+      expect((await failureOf(channel.call('/x/y', [message(10)]))).outcome).toBe('unknown');
   });
 });

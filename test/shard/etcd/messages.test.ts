@@ -26,7 +26,9 @@ interface Method {
 
 const ofEtcd3 = createRequire(createRequire(import.meta.url).resolve('etcd3'));
 const proto = join(dirname(ofEtcd3.resolve('etcd3/package.json')), 'proto/rpc.proto');
-const loader = ofEtcd3('@grpc/proto-loader') as { loadSync(path: string, options: object): Record<string, unknown> };
+const loader = ofEtcd3('@grpc/proto-loader') as {
+  loadSync(path: string, options: object): Record<string, unknown>;
+};
 const definition = loader.loadSync(proto, { keepCase: true, longs: String, enums: String, oneofs: true });
 const method = (service: string, name: string) =>
   (definition[`etcdserverpb.${service}`] as Record<string, Method>)[name];
@@ -37,7 +39,10 @@ const KEEP_ALIVE = method('Lease', 'LeaseKeepAlive');
 const STATUS = method('Maintenance', 'Status');
 const AUTHENTICATE = method('Auth', 'Authenticate');
 
-const revision = fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }));
+const revision = fc.oneof(
+  fc.integer({ min: 0, max: 300 }),
+  fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }),
+);
 const key = fc.string({ minLength: 1, maxLength: 200, unit: 'grapheme' });
 const bytes = (max: number) => fc.uint8Array({ maxLength: max });
 const lease = fc.bigInt({ min: 1n, max: 2n ** 63n - 1n }).map(String);
@@ -59,10 +64,17 @@ function messageOf(pieces: readonly Uint8Array[]): Buffer {
 /** What etcd3's codec makes of a change, without defaults. */
 function expectedOp(one: Change): object {
   if ('put' in one) {
-    const put = { key: Buffer.from(one.put), value: Buffer.from(one.value), ...(one.lease && { lease: one.lease }) };
+    const put = {
+      key: Buffer.from(one.put),
+      value: Buffer.from(one.value),
+      ...(one.lease && { lease: one.lease }),
+    };
     return { request: 'request_put', request_put: put };
   }
-  const range = { key: Buffer.from(one.delete), ...(one.upTo !== undefined && { range_end: Buffer.from(one.upTo) }) };
+  const range = {
+    key: Buffer.from(one.delete),
+    ...(one.upTo !== undefined && { range_end: Buffer.from(one.upTo) }),
+  };
   return { request: 'request_delete_range', request_delete_range: range };
 }
 
@@ -112,22 +124,38 @@ describe('a commit', () => {
 
   it('does not copy its entry', () => {
     const buffer = new Uint8Array(COMMIT_HEADROOM + 100_000);
-    const names = { termKey: 'holdfast/term/0123456789abcdef', journalKey: 'holdfast/journal/0123456789abcdef/0001' };
+    const names = {
+      termKey: 'holdfast/term/0123456789abcdef',
+      journalKey: 'holdfast/journal/0123456789abcdef/0001',
+    };
     const place = { buffer, entryAt: COMMIT_HEADROOM, entryEnd: buffer.length };
-    const pieces = encodeCommit({ ...names, expectedRevision: 5, termValue: new Uint8Array(900), ...place, changes: [] });
+    const pieces = encodeCommit({
+      ...names,
+      expectedRevision: 5,
+      termValue: new Uint8Array(900),
+      ...place,
+      changes: [],
+    });
     expect(pieces).toHaveLength(1);
     expect(pieces[0].buffer).toBe(buffer.buffer);
   });
 });
 
 const uint64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }).map(String);
-const header = fc.record({ cluster_id: uint64, member_id: uint64, revision: revision.map(String), raft_term: uint64 });
+const header = fc.record({
+  cluster_id: uint64,
+  member_id: uint64,
+  revision: revision.map(String),
+  raft_term: uint64,
+});
 
 describe('answers', () => {
   it('of a commit', () => {
     fc.assert(
       fc.property(header, fc.boolean(), fc.integer({ min: 0, max: 5 }), (head, succeeded, puts) => {
-        const responses = Array.from({ length: puts }, () => ({ response_put: { header: { revision: head.revision } } }));
+        const responses = Array.from({ length: puts }, () => ({
+          response_put: { header: { revision: head.revision } },
+        }));
         const answer = decodeCommit(TXN.responseSerialize({ header: head, succeeded, responses }));
         expect(answer).toEqual({ succeeded, revision: Number(head.revision) });
       }),
@@ -137,7 +165,13 @@ describe('answers', () => {
   it('of a confirmation', () => {
     fc.assert(
       fc.property(header, fc.option(revision), (head, mod) => {
-        const kv = { key: Buffer.from('k'), create_revision: '3', mod_revision: String(mod), version: '9', lease: '77' };
+        const kv = {
+          key: Buffer.from('k'),
+          create_revision: '3',
+          mod_revision: String(mod),
+          version: '9',
+          lease: '77',
+        };
         const kvs = mod === null ? [] : [kv];
         const answer = RANGE.responseSerialize({ header: head, kvs, more: false, count: String(kvs.length) });
         expect(decodeConfirm(answer)).toBe(mod ?? 0);
@@ -148,9 +182,17 @@ describe('answers', () => {
   it('of a keep-alive, an authentication and a status', () => {
     fc.assert(
       fc.property(header, lease, fc.nat(), key, revision, (head, ID, ttl, token, size) => {
-        expect(decodeKeepAlive(KEEP_ALIVE.responseSerialize({ header: head, ID, TTL: String(ttl) }))).toBe(ttl);
+        expect(decodeKeepAlive(KEEP_ALIVE.responseSerialize({ header: head, ID, TTL: String(ttl) }))).toBe(
+          ttl,
+        );
         expect(decodeToken(AUTHENTICATE.responseSerialize({ header: head, token }))).toBe(token);
-        const status = { header: head, version: token, dbSize: String(size), dbSizeInUse: String(ttl), leader: ID };
+        const status = {
+          header: head,
+          version: token,
+          dbSize: String(size),
+          dbSizeInUse: String(ttl),
+          leader: ID,
+        };
         expect(decodeStatus(STATUS.responseSerialize(status))).toEqual({
           bytes: size,
           bytesInUse: ttl,

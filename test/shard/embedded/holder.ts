@@ -1,16 +1,16 @@
 /**
- * Takes a data folder and keeps it: says `locked`, or why not.
+ * A process that takes a data folder and keeps it: says `locked`, or why not.
  *
- *   node holder.mjs <compiled folder-lock> <folder> [child]
+ *   node holder.js <folder> [child]
  *
  * With `child` it also starts a process that outlives it, and says its pid.
  */
 import { spawn } from 'node:child_process';
+import { lockFolder } from '../../../src/shard/embedded/folder-lock.ts';
 
-const [, , lockPath, folder, mode] = process.argv;
-const { lockFolder } = await import(lockPath);
+const [, , folder, mode] = process.argv;
 try {
-  const lock = lockFolder(folder);
+  const lock = lockFolder(folder!);
   process.stdin.once('data', () => {
     lock.release();
     console.log('released');
@@ -19,5 +19,6 @@ try {
   console.log(`locked ${child?.pid ?? ''}`);
   setInterval(() => {}, 60_000);
 } catch (error) {
-  console.log(`${error.name}: ${error.message}`);
+  const { name, message } = error as Error;
+  console.log(`${name}: ${message}`);
 }

@@ -1,15 +1,15 @@
 /**
- * Commits without end on one chain and says the seq of each commit that was
- * acknowledged, a line each, until it is killed.
+ * A process that commits without end on one chain and says the seq of each
+ * commit that was acknowledged, a line each, until it is killed.
  *
- *   node committer.mjs <compiled store> <folder>
+ *   node committer.js <folder>
  */
 import { writeSync } from 'node:fs';
-import { chainEntry, JOURNAL, TERM, termValue } from './chain.mjs';
+import { openEmbeddedStore } from '../../../src/shard/embedded/store.ts';
+import { COMMIT_HEADROOM } from '../../../src/shard/store.ts';
+import { chainEntry, JOURNAL, TERM, termValue } from './chain.ts';
 
-const [, , storePath, folder] = process.argv;
-const { openEmbeddedStore } = await import(storePath);
-const store = openEmbeddedStore({ name: 's0', folder });
+const store = openEmbeddedStore({ name: 's0', folder: process.argv[2]! });
 
 const found = await store.get(TERM);
 let last = found?.modRevision ?? 0;
@@ -21,18 +21,24 @@ if (found === undefined) {
 for (;;) {
   seq++;
   const entry = chainEntry(seq);
-  const buffer = new Uint8Array(2048 + entry.length);
-  buffer.set(entry, 2048);
+  const buffer = new Uint8Array(COMMIT_HEADROOM + entry.length);
+  buffer.set(entry, COMMIT_HEADROOM);
   const done = await store.commit({
     termKey: TERM,
     expectedRevision: last,
     termValue: termValue(seq),
     journalKey: JOURNAL + String(seq).padStart(12, '0'),
     buffer,
-    entryAt: 2048,
+    entryAt: COMMIT_HEADROOM,
     entryEnd: buffer.length,
     // As a lane does: checkpoints come, old ones go.
-    changes: seq % 7 === 0 ? [{ put: 'checkpoint', value: entry }, { delete: 'old', upTo: 'ole' }] : [],
+    changes:
+      seq % 7 === 0
+        ? [
+            { put: 'checkpoint', value: entry },
+            { delete: 'old', upTo: 'ole' },
+          ]
+        : [],
   });
   if (!done.succeeded) throw new Error(`commit ${seq} found another revision than ${last}`);
   last = done.revision;

@@ -1,0 +1,120 @@
+/**
+ * The shapes of JSON requests and answers, for the OpenAPI document. Requests
+ * are checked by hand on their way (json-request.ts); a test holds the two
+ * against each other.
+ *
+ * Lengths in bytes have no word in JSON Schema: they are in the descriptions.
+ */
+import { z } from 'zod';
+import { CODES, type ErrorCode } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { MODE_NAMES } from '../op.ts';
+
+const ttlMs = z.int().min(LIMITS.ttlMsMin).max(LIMITS.ttlMsMax);
+const name = z
+  .string()
+  .min(1)
+  .max(LIMITS.nameBytesMax)
+  .describe(`1–${LIMITS.nameBytesMax} bytes of UTF-8 without control characters, not "." or ".."`);
+const lockToken = z
+  .string()
+  .regex(/^[A-Za-z0-9._~-]{22,64}$/)
+  .describe('A UUID, or 22–64 characters. Fresh for each claim, with at least 122 random bits');
+const owner = z.string().max(LIMITS.ownerBytesMax).describe(`At most ${LIMITS.ownerBytesMax} bytes of UTF-8`);
+const metadata = z
+  .record(z.string(), z.unknown())
+  .describe(`At most ${LIMITS.metadataBytesMax} bytes of JSON text`);
+const fencingToken = z.int().min(1);
+const durationMs = z.int().min(0);
+
+const acquireFields = {
+  ttlMs: ttlMs.default(LIMITS.ttlMsDefault).optional(),
+  mode: z.literal('exclusive').optional().describe('shared and semaphore are not supported by this version yet'),
+  waitMs: z.literal(0).optional().describe('Waiting is not supported by this version yet'),
+  lockDelayMs: z.literal(0).optional().describe('Not supported by this version yet'),
+  lockToken: lockToken.optional(),
+  owner: owner.optional(),
+  metadata: metadata.optional(),
+};
+const renewFields = { ttlMs: ttlMs.optional(), metadata: metadata.optional() };
+const verifyFields = { fencingToken: fencingToken.optional(), lockToken: lockToken.optional() };
+
+export const acquireBody = z.strictObject(acquireFields);
+export const renewBody = z.strictObject(renewFields);
+export const releaseBody = z.strictObject({});
+export const verifyBody = z.strictObject(verifyFields).describe('Either fencingToken or lockToken');
+
+const { waitMs: _, ...acquireInBatch } = acquireFields;
+const item = <T extends z.ZodRawShape>(op: string, fields: T) => z.strictObject({ op: z.literal(op), name, ...fields });
+
+export const batchItem = z.discriminatedUnion('op', [
+  item('acquire', acquireInBatch),
+  item('renew', { ...renewFields, lockToken }),
+  item('release', { lockToken }),
+  item('get', { consistency: z.enum(['strong', 'cached']).optional() }),
+  item('verify', verifyFields),
+]);
+
+export const batchBody = z.strictObject({
+  atomic: z.literal(false).optional().describe('true is not supported by this version yet'),
+  ops: z.array(batchItem).max(LIMITS.batchOpsMax),
+});
+
+const mode = z.enum(MODE_NAMES);
+const holder = z.object({ owner: z.string(), fencingToken, mode, expiresInMs: durationMs });
+
+export const claim = z.object({
+  name,
+  lockToken,
+  fencingToken,
+  mode,
+  limit: z.int().optional(),
+  owner: z.string().optional(),
+  sessionId: z.string().optional(),
+  ttlMs,
+  expiresInMs: durationMs,
+  waitedMs: durationMs,
+});
+
+export const lockState = z.object({
+  name,
+  held: z.boolean(),
+  mode: mode.optional(),
+  limit: z.int().optional(),
+  holders: z.array(holder.extend({ metadata: metadata.optional() })),
+  queueLength: z.int().min(0),
+  revision: z.int().min(0),
+  source: z.enum(['shard', 'cache']),
+  ageMs: durationMs,
+});
+
+export const lockList = z.object({ locks: z.array(lockState), nextCursor: z.string().optional() });
+export const verdict = z.object({
+  current: z.boolean(),
+  fencingToken: fencingToken.optional(),
+  expiresInMs: durationMs.optional(),
+});
+export const batchResults = z.object({
+  results: z.array(z.object({ status: z.int() }).loose().describe('The body of the op alone, with its status')),
+});
+
+const errorFields = {
+  code: z.enum(Object.keys(CODES) as [ErrorCode, ...ErrorCode[]]),
+  detail: z.string(),
+  retryable: z.boolean(),
+  retryAfterMs: z.int().optional(),
+  errors: z.array(z.object({ pointer: z.string(), detail: z.string() })).optional(),
+};
+
+export const problem = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    ...errorFields,
+    requestId: z.string(),
+    holder: holder.optional(),
+    queueLength: z.int().optional(),
+    lockToken: lockToken.optional(),
+  })
+  .describe('RFC 9457. holder and queueLength with lock_held, lockToken with outcome_unknown');

@@ -1,0 +1,200 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { KIND_NAMES, Kind, OpFlag } from '../../src/op.ts';
+import { type Fields, OpBuilder, Place } from '../../src/protocol/json-request.ts';
+import { acquireBody, batchItem, renewBody, verifyBody } from '../../src/protocol/schemas.ts';
+
+const TOKEN = '00112233-4455-4677-8899-aabbccddeeff';
+
+function build(kind: number, fields: Fields, place: number = Place.item): OpBuilder {
+  const builder = new OpBuilder();
+  builder.begin(kind, '');
+  if (place === Place.body) builder.nameBytes(Buffer.from('a'), 'path/name');
+  builder.fields(fields, place, ['op']);
+  builder.end();
+  return builder;
+}
+
+function pointers(kind: number, fields: Fields): string[] {
+  return build(kind, fields).problems.map(({ pointer }) => pointer);
+}
+
+test('an acquire with everything becomes an op with everything', () => {
+  const { op, problems, lockToken, quotedName } = build(Kind.acquire, {
+    name: 'größe "1"',
+    ttlMs: 5_000,
+    lockToken: TOKEN,
+    owner: 'mé',
+    metadata: { a: ['ü'] },
+    mode: 'exclusive',
+    waitMs: 0,
+    lockDelayMs: 0,
+  });
+  expect(problems).toEqual([]);
+  const text = (at: number, length: number) => Buffer.from(op.bytes.slice(at, at + length)).toString();
+  expect([op.kind, op.flags, op.ttlMs]).toEqual([Kind.acquire, OpFlag.full, 5_000]);
+  expect(text(op.keyAt, op.keyLength)).toBe('größe "1"');
+  expect(text(op.ownerAt, op.ownerLength)).toBe('mé');
+  expect(text(op.metadataAt, op.metadataLength)).toBe('{"a":["ü"]}');
+  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex')).toBe(TOKEN.replaceAll('-', ''));
+  expect(lockToken).toBe(TOKEN);
+  expect(JSON.parse(quotedName)).toBe('größe "1"');
+});
+
+test('a token that the server makes is the one that it tells', () => {
+  const { op, lockToken } = build(Kind.acquire, { name: 'a' });
+  expect(lockToken).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + 16)).toString('hex')).toBe(lockToken.replaceAll('-', ''));
+});
+
+const good: Readonly<Record<string, Fields>> = {
+  acquire: { name: 'a' },
+  renew: { name: 'a', lockToken: TOKEN },
+  release: { name: 'a', lockToken: TOKEN },
+  get: { name: 'a' },
+  verify: { name: 'a', fencingToken: 1 },
+};
+
+describe.each(Object.entries(good))('%s', (name, fields) => {
+  const kind = KIND_NAMES.indexOf(name as (typeof KIND_NAMES)[number]);
+
+  test('passes, and every missing field is pointed at', () => {
+    expect(pointers(kind, fields)).toEqual([]);
+    for (const field of Object.keys(fields)) {
+      const { [field]: _, ...rest } = fields;
+      expect(pointers(kind, rest)).toEqual([`/${field}`]);
+    }
+  });
+
+  test('an unknown field is pointed at, also a hostile one', () => {
+    expect(pointers(kind, { ...fields, ttlms: 1 })).toEqual(['/ttlms']);
+    expect(pointers(kind, { ...fields, constructor: 1 })).toEqual(['/constructor']);
+    expect(pointers(kind, { ...fields, ['a/b~c']: 1 })).toEqual(['/a~1b~0c']);
+    expect(pointers(kind, JSON.parse(JSON.stringify(fields).replace('{', '{"__proto__":{"x":1},')) as Fields)).toEqual(['/__proto__']);
+    const long = build(kind, { ...fields, ['x'.repeat(10_000)]: 1 }).problems[0];
+    expect(long.pointer.length).toBeLessThan(100);
+  });
+});
+
+test.each<[string, Fields]>([
+  ['name', { name: '' }],
+  ['name', { name: '.' }],
+  ['name', { name: '..' }],
+  ['name', { name: 'x'.repeat(513) }],
+  ['name', { name: 'é'.repeat(257) }],
+  ['name', { name: 'a\u0000b' }],
+  ['name', { name: '\ud800' }],
+  ['name', { name: 7 }],
+  ['name', { name: null }],
+  ['name', { name: ['a'] }],
+  ['ttlMs', { ttlMs: 999 }],
+  ['ttlMs', { ttlMs: 86_400_001 }],
+  ['ttlMs', { ttlMs: 1_000.5 }],
+  ['ttlMs', { ttlMs: '5000' }],
+  ['ttlMs', { ttlMs: null }],
+  ['ttlMs', { ttlMs: 1e308 }],
+  ['mode', { mode: 'shared' }],
+  ['mode', { mode: 'semaphore' }],
+  ['mode', { mode: 'Exclusive' }],
+  ['mode', { mode: 1 }],
+  ['limit', { limit: 3 }],
+  ['waitMs', { waitMs: 1 }],
+  ['waitMs', { waitMs: -1 }],
+  ['waitMs', { waitMs: 300_001 }],
+  ['waitMs', { waitMs: '0' }],
+  ['lockDelayMs', { lockDelayMs: 5 }],
+  ['sessionId', { sessionId: TOKEN }],
+  ['lockToken', { lockToken: 'short' }],
+  ['lockToken', { lockToken: 'sixteen-letters!' }],
+  ['lockToken', { lockToken: 'abcdefghijklmnop' }],
+  ['lockToken', { lockToken: 'x'.repeat(65) }],
+  ['lockToken', { lockToken: 'é'.repeat(22) }],
+  ['lockToken', { lockToken: '"'.repeat(22) }],
+  ['lockToken', { lockToken: 5 }],
+  ['owner', { owner: 'x'.repeat(257) }],
+  ['owner', { owner: 'a\nb' }],
+  ['owner', { owner: {} }],
+  ['metadata', { metadata: [] }],
+  ['metadata', { metadata: 'x' }],
+  ['metadata', { metadata: null }],
+  ['metadata', { metadata: { a: 'x'.repeat(1_024) } }],
+])('acquire: a wrong %s is pointed at: %j', (field, wrong) => {
+  expect(pointers(Kind.acquire, { name: 'a', ...wrong })).toEqual([`/${field}`]);
+});
+
+test('metadata that is nested too deep for the stack is refused like any that is too large', () => {
+  const deep = JSON.parse(`${'{"a":'.repeat(200_000)}1${'}'.repeat(200_000)}`) as unknown;
+  expect(pointers(Kind.acquire, { name: 'a', metadata: deep })).toEqual(['/metadata']);
+});
+
+test.each([0, -1, 1.5, 2 ** 53, '1', null])('verify: %j is no fencing token', (fencingToken) => {
+  expect(pointers(Kind.verify, { name: 'a', fencingToken })).toContain('/fencingToken');
+});
+
+test('verify takes one of two tokens', () => {
+  expect(pointers(Kind.verify, { name: 'a', fencingToken: 1, lockToken: TOKEN })).toEqual(['/fencingToken']);
+  expect(pointers(Kind.verify, { name: 'a', lockToken: TOKEN })).toEqual([]);
+});
+
+test('a hundred wrong fields are answered with a bounded list', () => {
+  const fields = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`f${i}`, i]));
+  expect(build(Kind.get, fields).problems.length).toBeLessThanOrEqual(32);
+});
+
+/** Values that are sometimes right; the schemas and the hand-written checks must agree on each. */
+const value = fc.oneof(
+  fc.constantFrom<unknown>(0, 1, 999, 1_000, 30_000, 86_400_000, 86_400_001, 1.5, -1, null, true, '', 'exclusive', 'shared', 'strong', 'cached', TOKEN, 'x'.repeat(300), [], {}, { a: 1 }),
+  fc.string({ maxLength: 30, unit: 'grapheme-ascii' }),
+  fc.integer(),
+);
+const FIELDS = ['name', 'ttlMs', 'mode', 'waitMs', 'lockDelayMs', 'lockToken', 'owner', 'metadata', 'fencingToken', 'consistency', 'other'];
+const someFields = fc.uniqueArray(fc.constantFrom(...FIELDS), { maxLength: 4 }).chain((names) => fc.record(Object.fromEntries(names.map((name) => [name, value]))));
+
+test('bodies: the published schemas take what the parser takes, and nothing else', () => {
+  const schemas = { [Kind.acquire]: acquireBody, [Kind.renew]: renewBody, [Kind.verify]: verifyBody };
+  fc.assert(
+    fc.property(fc.constantFrom(Kind.acquire, Kind.renew, Kind.verify), someFields, (kind, given) => {
+      const builder = new OpBuilder();
+      builder.begin(kind, '');
+      builder.nameBytes(Buffer.from('a'), '');
+      if (kind === Kind.renew) builder.token(TOKEN, '');
+      builder.fields(given as Fields, Place.body, []);
+      const oneOf = (given as Fields).fencingToken !== undefined && (given as Fields).lockToken !== undefined;
+      if (kind === Kind.verify && oneOf) return;
+      expect(builder.problems.length === 0).toBe(schemas[kind].safeParse(given).success);
+    }),
+    { numRuns: 3_000 },
+  );
+});
+
+test('batch items: the published schema takes what the parser takes, and nothing else', () => {
+  const seen = { good: 0, bad: 0 };
+  fc.assert(
+    fc.property(fc.constantFrom(...Object.keys(good)), someFields, fc.boolean(), (op, given, complete) => {
+      const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
+      const fields: Fields = { op, ...(complete ? good[op] : {}), ...(given as Fields) };
+      // What the schema does not say: a batch does not wait, names and tokens beyond their alphabet.
+      if (fields.waitMs !== undefined || ['.', '..'].includes(fields.name as string)) return;
+      if (kind === Kind.verify && (fields.fencingToken !== undefined) === (fields.lockToken !== undefined)) return;
+      const passes = build(kind, fields).problems.length === 0;
+      seen[passes ? 'good' : 'bad']++;
+      expect(passes).toBe(batchItem.safeParse(fields).success);
+    }),
+    { numRuns: 3_000 },
+  );
+  expect(seen.good).toBeGreaterThan(100);
+  expect(seen.bad).toBeGreaterThan(100);
+});
+
+test('no JSON value whatever gets through as something else, or crashes', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...Object.keys(good)), fc.dictionary(fc.constantFrom(...FIELDS), fc.jsonValue()), (op, given) => {
+      const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
+      const builder = build(kind, given);
+      if (builder.problems.length > 0) return;
+      expect(typeof given.name).toBe('string');
+      expect(builder.op.keyLength).toBe(Buffer.byteLength(given.name as string));
+    }),
+    { numRuns: 2_000 },
+  );
+});

@@ -1,0 +1,66 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Answer, AnswerBytes, readAnswer, writeAnswer } from '../../src/protocol/answer.ts';
+import { GrowingBytes, ProtocolError } from '../../src/protocol/bytes.ts';
+import { addToListPage, beginListPage, endListPage, ListPage, readListEntry, readListPage } from '../../src/protocol/page.ts';
+
+const entry = fc.record({
+  slot: fc.integer({ min: 0, max: 4_095 }),
+  key: fc.uint8Array({ maxLength: 600 }),
+  owner: fc.uint8Array({ maxLength: 256 }),
+  metadata: fc.uint8Array({ maxLength: 1_024 }),
+  fencingToken: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+  held: fc.boolean(),
+});
+
+function pageOf(entries: readonly { slot: number; key: Uint8Array; owner: Uint8Array; metadata: Uint8Array; fencingToken: number; held: boolean }[]) {
+  const page = new GrowingBytes(new ArrayBuffer(8));
+  const answer = new Answer();
+  beginListPage(page);
+  for (const { slot, key, owner, metadata, fencingToken, held } of entries) {
+    Object.assign(answer, { fencingToken, holderCount: held ? 1 : 0, ownerBytes: owner, ownerLength: owner.length });
+    Object.assign(answer, { metadataBytes: metadata, metadataLength: metadata.length });
+    addToListPage(page, slot, key, 0, key.length, answer);
+  }
+  endListPage(page, 17, answer);
+  const out = new AnswerBytes();
+  writeAnswer(out, answer);
+  return out;
+}
+
+test('a page travels in an answer and comes out as it went in', () => {
+  fc.assert(
+    fc.property(fc.array(entry, { maxLength: 20 }), (entries) => {
+      const out = pageOf(entries);
+      const answer = new Answer();
+      readAnswer(out, 0, answer);
+      const end = answer.detailAt + answer.detailLength;
+      const page = new ListPage();
+      let at = readListPage(out, answer.detailAt, end, page);
+      expect([page.next, page.count]).toEqual([17, entries.length]);
+      for (const { slot, key, fencingToken, held, owner } of entries) {
+        at = readListEntry(out, at, end, page, answer);
+        expect(page.slot).toBe(slot);
+        expect(out.bytes.slice(page.keyAt, page.keyAt + page.keyLength)).toEqual(key);
+        expect(answer.holderCount).toBe(held ? 1 : 0);
+        if (!held) continue;
+        expect(answer.fencingToken).toBe(fencingToken);
+        expect(out.bytes.slice(answer.ownerAt, answer.ownerAt + answer.ownerLength)).toEqual(owner);
+      }
+      expect(at).toBe(end);
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('a page that ends too early is refused', () => {
+  const out = pageOf([{ slot: 1, key: Uint8Array.of(65), owner: Uint8Array.of(66), metadata: new Uint8Array(), fencingToken: 1, held: true }]);
+  const answer = new Answer();
+  readAnswer(out, 0, answer);
+  const page = new ListPage();
+  const at = readListPage(out, answer.detailAt, out.length, page);
+  for (let end = at; end < out.length; end++) {
+    expect(() => readListEntry(out, at, end, page, answer)).toThrow(ProtocolError);
+  }
+  expect(() => readListPage(out, answer.detailAt, answer.detailAt + 7, page)).toThrow(ProtocolError);
+});
