@@ -161,7 +161,7 @@ export function measureMachine(claims: number, slots: number): MachineReport {
 function expireAll(bed: Bed, claims: number): { ns: number; maxPauseMs: number } {
   let maxPauseMs = 0;
   const started = performance.now();
-  for (let more = true; more; ) {
+  for (let more = true; more;) {
     const from = performance.now();
     more = bed.tick(2_048);
     maxPauseMs = Math.max(maxPauseMs, performance.now() - from);
@@ -192,5 +192,6 @@ function memory(): { rss: number; buffers: number } {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const report = measureMachine(Number(process.argv[2] ?? 1_000_000), Number(process.argv[3] ?? 4_096));
-  for (const [name, value] of Object.entries(report)) console.log(`${name.padEnd(18)} ${Math.round(value * 100) / 100}`);
+  for (const [name, value] of Object.entries(report))
+    console.log(`${name.padEnd(18)} ${Math.round(value * 100) / 100}`);
 }

@@ -67,6 +67,10 @@ export const LIMITS = {
   checkpointChunkBytes: 256 * KiB,
   /** Journal kept before slots are checkpointed; the larger of this and the state's size. */
   journalBytesMax: 64 * MiB,
+  /** Journal that may be deleted piles up to this before a commit carries the deletion. */
+  journalTrimBytes: 2 * MiB,
+  /** Checkpoints that any commit may carry; a larger entry carries as much again. */
+  checkpointShareBytes: 64 * KiB,
   slotBytesMax: 64 * MiB,
   /** Ended tokens remembered a slot; the oldest are forgotten first. */
   endedTokensMax: 65_536,

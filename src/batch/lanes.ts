@@ -90,6 +90,13 @@ export class Lanes implements LaneGate {
 
   /** Lets every lane finish (bounded) and ends the threads. Answers arrive until then. */
   async stop(): Promise<void> {
+    if (!this.ending) await this.finish();
+    this.ending = true;
+    for (const port of this.ports) port.close();
+    await this.pool.destroy();
+  }
+
+  private async finish(): Promise<void> {
     const stops = this.ports.map((_, lane) => this.run(lane, { kind: 'stop' }, []));
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => {
@@ -97,9 +104,8 @@ export class Lanes implements LaneGate {
     });
     await Promise.race([Promise.allSettled(stops), late]);
     clearTimeout(timer);
-    this.ending = true;
-    for (const port of this.ports) port.close();
-    await this.pool.destroy();
+    // Last answers lie in ports of their own: one more turn, and they are read.
+    await new Promise((resolve) => setImmediate(resolve));
   }
 
   private run(lane: number, task: LaneTask, transferList: TransferListItem[]): Promise<unknown> {

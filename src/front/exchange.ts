@@ -177,7 +177,6 @@ export class Exchange {
         res.writeHeader('Vary', 'Origin');
       }
       for (const name in headers) res.writeHeader(name, headers[name]);
-      if (last) res.writeHeader('Connection', 'close');
       if (contentType === '') {
         if (last) res.endWithoutBody(0, true);
         else res.endWithoutBody();

@@ -48,7 +48,8 @@ export function submitOne(
 }
 
 const BATCH_FIELDS = ['ops', 'atomic'];
-const ITEM_SKIPPED = ['op'];
+/** `waitMs` has a problem of its own in batches. */
+const ITEM_SKIPPED = ['op', 'waitMs'];
 
 export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fields): void {
   for (const field of Object.keys(fields)) {

@@ -37,6 +37,7 @@ export function readQuery(query: string, allowed: readonly string[], problems: P
   const found = new Map<string, string>();
   if (query === '') return found;
   for (const pair of query.split('&')) {
+    if (pair === '') continue;
     const cut = pair.indexOf('=');
     const name = decodeUtf8(percentDecode(cut < 0 ? pair : pair.slice(0, cut), true));
     const value = cut < 0 ? '' : decodeUtf8(percentDecode(pair.slice(cut + 1), true));

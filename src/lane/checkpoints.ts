@@ -18,9 +18,6 @@ import { checkpointKey, checkpointPrefix, encodeRecord, journalKey, slotKey, typ
 import { prefixEnd } from '../shard/store.ts';
 import type { Hold } from './hold.ts';
 
-/** Journal that may be deleted piles up to this before a commit carries the deletion. */
-const TRUNCATE_BYTES = 2 * 1024 * 1024;
-const SHARE_BYTES_MIN = 64 * 1024;
 /** Chunk put, record put and deletion of the old chunks, times the slots of one commit, stay under txnOpsMax. */
 const CHANGES_MAX = 96;
 
@@ -79,7 +76,7 @@ export class Checkpoints {
   plan(seq: number, entryBytes: number): Change[] {
     this.written += entryBytes;
     const changes: Change[] = [];
-    const share = Math.max(SHARE_BYTES_MIN, entryBytes);
+    const share = Math.max(LIMITS.checkpointShareBytes, entryBytes);
     let room = Math.min(share, LIMITS.commitBytesMax - entryBytes);
     while (room > 0 && changes.length < CHANGES_MAX) {
       this.frozen ??= this.freezeNext(seq);
@@ -161,7 +158,7 @@ export class Checkpoints {
 
   /** Deletes the entries that no dirty slot needs; never the one that is being written. */
   private truncate(seq: number, changes: Change[]): void {
-    if (this.written - this.deletedAtBytes < TRUNCATE_BYTES) return;
+    if (this.written - this.deletedAtBytes < LIMITS.journalTrimBytes) return;
     this.deletedAtBytes = this.written;
     let bound = seq;
     if (this.frozen !== undefined) bound = Math.min(bound, this.deletedTo);

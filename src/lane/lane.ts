@@ -107,6 +107,7 @@ export class Lane implements LaneHost {
 
   /** Answers what is in flight, within the request time-out, and gives the terms back. */
   async stop(): Promise<void> {
+    for (const shard of this.shards) shard.drain();
     const until = this.clock.now() + this.requestTimeoutMs;
     while (this.shards.some((shard) => !shard.quiet) && this.clock.now() < until) {
       await new Promise<void>((resolve) => this.clock.after(5, resolve));

@@ -66,6 +66,8 @@ export class ShardLane {
   private open = new Round();
   private flight: Round | undefined;
   private flightSince = 0;
+  /** Round trips that have not ended, those of terms that are over included. */
+  private trips = 0;
   private term: Term | undefined;
   private checkpoints: Checkpoints | undefined;
   /** Seq of the last entry that was sent. */
@@ -150,7 +152,7 @@ export class ShardLane {
   // ---- round trips
 
   private hasWork(): boolean {
-    return !this.open.isEmpty() || (this.checkpoints?.pressing ?? false);
+    return !this.open.isEmpty() || (!this.stopping && (this.checkpoints?.pressing ?? false));
   }
 
   private send(term: Term): void {
@@ -171,12 +173,14 @@ export class ShardLane {
 
   private async fly(round: Round, trip: () => Promise<'committed' | 'lost' | 'lostUnknown'>): Promise<void> {
     const term = this.term!;
+    this.trips++;
     let end: 'committed' | 'lost' | 'lostUnknown' = 'lostUnknown';
     try {
       end = await trip();
     } catch (error) {
       if (!(error instanceof TermAbandoned)) this.log('error', 'a commit failed in a way that it should not', error);
     }
+    this.trips--;
     if (this.term === term && end === 'committed') {
       this.landed(round, term);
       return;
@@ -305,13 +309,18 @@ export class ShardLane {
 
   // ---- stop
 
+  /** From now on no commit is made for checkpoints alone. */
+  drain(): void {
+    this.stopping = true;
+  }
+
   /** True when nothing is under way or waiting. */
   get quiet(): boolean {
-    return this.flight === undefined && this.open.isEmpty() && this.parked.count === 0;
+    return this.trips === 0 && this.open.isEmpty() && this.parked.count === 0;
   }
 
   async stop(): Promise<void> {
-    this.stopping = true;
+    this.drain();
     await this.reign.stop();
   }
 

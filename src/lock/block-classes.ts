@@ -24,7 +24,8 @@ for (let units = 0, i = 0; units < CLASS_OF_UNITS.length; units++) {
 
 /** The smallest class that holds `bytes`, which is 1 to BLOCK_BYTES_MAX. */
 export function classOf(bytes: number): number {
-  if (bytes > BLOCK_BYTES_MAX) throw new RangeError(`a block of ${bytes} bytes is more than a claim can need`);
+  if (bytes > BLOCK_BYTES_MAX)
+    throw new RangeError(`a block of ${bytes} bytes is more than a claim can need`);
   return CLASS_OF_UNITS[(bytes + 7) >>> 3];
 }
 

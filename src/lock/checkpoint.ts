@@ -152,11 +152,13 @@ export function readCheckpoint(chunks: readonly Uint8Array[], visitor: Checkpoin
  * @throws JournalError; the slot must not be used then
  */
 export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: number): void {
-  if (slot.counter !== 0 || slot.claims.count !== 0) throw new RangeError('a checkpoint is loaded into a slot in use');
+  if (slot.counter !== 0 || slot.claims.count !== 0)
+    throw new RangeError('a checkpoint is loaded into a slot in use');
   const { claims, ended } = slot;
   readCheckpoint(chunks, {
     state(number, counter) {
-      if (number !== slot.number) throw new JournalError(`a checkpoint of slot ${number}, not ${slot.number}`, 0);
+      if (number !== slot.number)
+        throw new JournalError(`a checkpoint of slot ${number}, not ${slot.number}`, 0);
       slot.counter = counter;
     },
     claim(claim) {
@@ -181,7 +183,8 @@ function openChunk(chunk: Uint8Array, last: boolean): ByteReader {
     throw new JournalError(`a checkpoint of version ${version}, not ${CHECKPOINT_VERSION}`, 0);
   }
   const flags = reader.u8();
-  if (flags !== (last ? LAST_CHUNK : 0)) reader.fail(last ? 'the last chunk is missing' : `chunk flags ${flags}`, 1);
+  if (flags !== (last ? LAST_CHUNK : 0))
+    reader.fail(last ? 'the last chunk is missing' : `chunk flags ${flags}`, 1);
   return reader;
 }
 
@@ -217,6 +220,7 @@ function readRecord(reader: ByteReader, totals: Totals, visitor: CheckpointVisit
   if (kind !== RecordKind.sum) reader.fail(`a record of kind ${kind}`, headAt);
   const claims = reader.varint('claims', 0, Number.MAX_SAFE_INTEGER);
   const ended = reader.varint('ended', 0, LIMITS.endedTokensMax);
-  if (claims !== totals.claims || ended !== totals.ended) reader.fail('the sum is not that of the records', headAt);
+  if (claims !== totals.claims || ended !== totals.ended)
+    reader.fail('the sum is not that of the records', headAt);
   totals.summed = true;
 }

@@ -27,7 +27,16 @@ export const ClaimFlag = {
 
 /** The most bytes writeClaim may append. */
 export const CLAIM_BYTES_MAX =
-  4 + 5 + 2 + 1 + 2 + 2 + KEY_BYTES_MAX + LIMITS.tokenBytesMax + LIMITS.ownerBytesMax + LIMITS.metadataBytesMax;
+  4 +
+  5 +
+  2 +
+  1 +
+  2 +
+  2 +
+  KEY_BYTES_MAX +
+  LIMITS.tokenBytesMax +
+  LIMITS.ownerBytesMax +
+  LIMITS.metadataBytesMax;
 
 /** Bytes of a journal or a checkpoint that do not follow the grammar, or contradict the state. */
 export class JournalError extends Error {

@@ -34,7 +34,12 @@ export type EffectDescription = { readonly slot: number; readonly number: number
       readonly ttlMs: number;
       readonly metadata?: string;
     }
-  | { readonly effect: 'ended'; readonly fencingToken: number; readonly hash: string; readonly reason: string }
+  | {
+      readonly effect: 'ended';
+      readonly fencingToken: number;
+      readonly hash: string;
+      readonly reason: string;
+    }
 );
 
 export type CheckpointDescription =
@@ -54,8 +59,10 @@ export function describeCheckpoint(chunks: readonly Uint8Array[]): CheckpointDes
   const records: CheckpointDescription[] = [];
   readCheckpoint(chunks, {
     state: (slot, counter) => records.push({ record: 'state', slot, counter }),
-    claim: (claim) => records.push({ record: 'claim', fencingToken: claim.fencingToken, ...describeClaim(claim) }),
-    ended: (low, high, ageMs) => records.push({ record: 'ended', tokenFingerprint: hex(high) + hex(low), ageMs }),
+    claim: (claim) =>
+      records.push({ record: 'claim', fencingToken: claim.fencingToken, ...describeClaim(claim) }),
+    ended: (low, high, ageMs) =>
+      records.push({ record: 'ended', tokenFingerprint: hex(high) + hex(low), ageMs }),
   });
   return records;
 }
@@ -69,7 +76,15 @@ function describeEffect(effect: Effect): EffectDescription {
   if (effect.kind === EffectKind.ended) {
     return { slot, number, effect: 'ended', fencingToken, hash, reason: REASONS[effect.reason] };
   }
-  return { slot, number, effect: 'renewed', fencingToken, hash, ttlMs: effect.ttlMs, ...describeMetadata(effect) };
+  return {
+    slot,
+    number,
+    effect: 'renewed',
+    fencingToken,
+    hash,
+    ttlMs: effect.ttlMs,
+    ...describeMetadata(effect),
+  };
 }
 
 function describeClaim(claim: ClaimRecord): ClaimDescription {

@@ -95,7 +95,8 @@ export class EffectWriter extends ByteWriter {
 
   private begin(head: number, slot: number, number: number): void {
     // A write past the end of a typed array vanishes without a word.
-    if (this.bytes.length - this.at < EFFECT_ONE_MAX) throw new RangeError('the entry has no room for an effect');
+    if (this.bytes.length - this.at < EFFECT_ONE_MAX)
+      throw new RangeError('the entry has no room for an effect');
     this.count++;
     this.u8(head);
     this.varint(slot);
@@ -122,12 +123,18 @@ const reader = new ByteReader(effect.bytes, 0, 0);
  *
  * @throws JournalError after the effects in front of the malformed one were shown
  */
-export function readEffects(bytes: Uint8Array, at: number, end: number, visit: (effect: Effect) => void): void {
+export function readEffects(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  visit: (effect: Effect) => void,
+): void {
   reader.bytes = bytes;
   reader.at = at;
   reader.end = end;
   const version = reader.u8();
-  if (version !== ENTRY_VERSION) throw new JournalError(`an entry of version ${version}, not ${ENTRY_VERSION}`, at);
+  if (version !== ENTRY_VERSION)
+    throw new JournalError(`an entry of version ${version}, not ${ENTRY_VERSION}`, at);
   while (!reader.done) {
     readEffect();
     visit(effect);

@@ -49,7 +49,8 @@ export class EndedTokens {
 
   /** Remembers the token of a claim of the key with this hash. `now` is monotonic ms. */
   add(hash: number, bytes: Uint8Array, at: number, length: number, now: number): void {
-    if (now - this.forgotAt >= this.keepMs * FORGET_SHARE || this.count === this.heads.length) this.forget(now);
+    if (now - this.forgotAt >= this.keepMs * FORGET_SHARE || this.count === this.heads.length)
+      this.forget(now);
     fingerprint(hash, bytes, at, length);
     this.latest = now;
     this.append(low, high, now);
@@ -139,7 +140,8 @@ export class EndedTokens {
   private moveOrigin(): void {
     const oldest = this.ring[this.placeOf(this.newest - this.count + 1) + ENDED];
     this.origin += oldest;
-    for (let back = 0; back < this.count; back++) this.ring[this.placeOf(this.newest - back) + ENDED] -= oldest;
+    for (let back = 0; back < this.count; back++)
+      this.ring[this.placeOf(this.newest - back) + ENDED] -= oldest;
   }
 
   /** Moves the entries to a ring of `places`, a power of two that holds them, or 0. */

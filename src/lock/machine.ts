@@ -117,7 +117,8 @@ function acquire(slot: Slot, row: number, op: Op, now: number, effects: EffectWr
 
 function renew(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outcome): void {
   const { claims } = slot;
-  if (row === 0 || !claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) return refuse('not_held', out);
+  if (row === 0 || !claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
+    return refuse('not_held', out);
   const ttlMs = op.ttlMs === 0 ? claims.ttlMs(row) : op.ttlMs;
   const withMetadata = op.metadataLength > 0;
   if (withMetadata || ttlMs !== claims.ttlMs(row)) {
@@ -134,7 +135,8 @@ function renew(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outc
 }
 
 function release(slot: Slot, row: number, op: Op, now: number, effects: EffectWriter, out: Outcome): void {
-  if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) return refuse('not_held', out);
+  if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
+    return refuse('not_held', out);
   end(slot, row, EndReason.released, now, effects);
   out.status = 204;
   out.changed = true;

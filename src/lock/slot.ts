@@ -26,6 +26,8 @@ export class Slot {
 
   /** About what a checkpoint of it takes. */
   get bytes(): number {
-    return FRAME_BYTES + this.claims.count * CLAIM_BYTES + this.claims.textBytes + this.ended.count * ENDED_BYTES;
+    return (
+      FRAME_BYTES + this.claims.count * CLAIM_BYTES + this.claims.textBytes + this.ended.count * ENDED_BYTES
+    );
   }
 }

@@ -71,7 +71,7 @@ export class Wheel {
    */
   advance(now: number, budget: number, fire: (table: number, row: number) => void): boolean {
     const target = Math.floor(now / TICK_MS);
-    for (let left = budget; ; ) {
+    for (let left = budget; ;) {
       left -= this.moveDown(left);
       left -= this.fireDue(left, fire);
       if (left <= 0) return this.nextAt() <= now;

@@ -70,7 +70,7 @@ describe('a request that is wrong', () => {
       'a batch of 1,001',
       'POST',
       '/v1/batch',
-      { body: { ops: Array(1001).fill({ op: 'get', name: 'x' }) } },
+      { body: { ops: Array.from({ length: 1001 }, () => ({ op: 'get', name: 'x' })) } },
       undefined,
     ],
     [

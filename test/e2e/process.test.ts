@@ -31,6 +31,7 @@ onEachStore('the process', (stage) => {
 
   test('has the metrics whose names do not change', async () => {
     const { http } = stage;
+    await http.acquire('measured/held');
     const { lockToken } = (await http.acquire('measured')).body;
     await http.acquire('measured');
     await http.release('measured', lockToken);
@@ -45,6 +46,8 @@ onEachStore('the process', (stage) => {
     ]) {
       expect(body).toContain(`# TYPE ${name} `);
     }
+    expect(body).toMatch(/^holdfast_held [1-9]/m);
+    expect(body).toMatch(/^holdfast_hold_seconds_count [1-9]/m);
     expect(body).toMatch(/^holdfast_ops_total\{[^}]*op="acquire"[^}]*\} [1-9]/m);
     expect(body).toMatch(/^holdfast_ops_total\{[^}]*code="lock_held"[^}]*\} [1-9]/m);
     for (const shard of ['s0', 's1']) {

@@ -1,24 +1,349 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Rig, startRig } from './rig.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { CODES, type ErrorCode } from '../../src/errors.ts';
+import { batchResults, claim, lockState, problem, verdict } from '../../src/protocol/schemas.ts';
+import { raw, type Rig, startRig } from './rig.ts';
+
+const TOKEN = '00112233-4455-4677-8899-aabbccddeeff';
 let rig: Rig;
-beforeAll(async () => { rig = await startRig(); });
-afterAll(() => rig.stop());
-async function show(method: string, path: string, body?: unknown, headers: Record<string,string> = {}) {
-  const r = await fetch(rig.url + path, { method, headers: { ...(body!==undefined?{'content-type':'application/json'}:{}), ...headers }, ...(body!==undefined?{body: typeof body==='string'?body:JSON.stringify(body)}:{}) });
-  const text = await r.text();
-  console.log(method, path, r.status, text, [...r.headers].map(h=>h.join('=')).join('; '));
-  return text;
+
+interface Reply {
+  status: number;
+  headers: Headers;
+  body: Record<string, unknown>;
+  text: string;
 }
-test('walk', async () => {
-  const a = JSON.parse(await show('POST','/v1/locks/order-1',{owner:'me',ttlMs:5000, metadata:{a:1}}));
-  await show('POST','/v1/locks/order-1');
-  await show('PUT','/v1/locks/order-1',{}, {'holdfast-lock-token':a.lockToken});
-  await show('GET','/v1/locks/order-1');
-  await show('POST','/v1/locks/order-1/verify',{fencingToken:1});
-  await show('GET','/v1/locks?prefix=ord');
-  await show('POST','/v1/batch',{ops:[{op:'acquire',name:'x'},{op:'get',name:'x'},{op:'acquire',name:'x'}]});
-  await show('POST','/v1/batch',{ops:[{op:'acquire',name:'x',foo:1},{op:'get'},{op:'nope',name:'x'}]});
-  await show('DELETE','/v1/locks/order-1',undefined,{'holdfast-lock-token':a.lockToken});
-  await show('GET','/v1/cluster'); await show('GET','/readyz'); await show('GET','/metrics'); await show('PATCH','/v1/batch'); await show('GET','/nope');
+
+beforeAll(async () => {
+  rig = await startRig({ allowOrigins: ['https://app.example'] });
+});
+
+afterEach(() => {
+  rig.lane.failWith = undefined;
+  rig.lane.silent = false;
   expect(rig.logged).toEqual([]);
+  expect(rig.front.connections.open).toBe(0);
+  expect(rig.front.connections.size).toBe(0);
+});
+
+afterAll(() => rig.stop());
+
+async function call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Reply> {
+  const type: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  const init = { method, headers: { ...type, ...headers }, ...(text !== undefined && { body: text }) };
+  const response = await fetch(rig.url + path, init);
+  const got = await response.text();
+  const isJson = /json/.test(response.headers.get('content-type') ?? '');
+  const parsed = isJson ? (JSON.parse(got) as Record<string, unknown>) : {};
+  return { status: response.status, headers: response.headers, body: parsed, text: got };
+}
+
+/** A well-formed problem document with this code; returns its pointers. */
+function expectProblem(reply: Reply, code: ErrorCode): string[] {
+  expect(reply.body).toMatchObject({ code });
+  expect(reply.status).toBe(CODES[code].status);
+  expect(reply.headers.get('content-type')).toBe('application/problem+json');
+  const document = problem.parse(reply.body);
+  expect(document).toMatchObject({ type: `urn:holdfast:error:${code}`, status: reply.status, retryable: CODES[code].retryable });
+  expect(document.requestId).toBe(reply.headers.get('x-request-id'));
+  expect(document.detail).not.toBe('');
+  return (document.errors ?? []).map(({ pointer }) => pointer);
+}
+
+let names = 0;
+const fresh = (): string => `/v1/locks/http-${names++}`;
+const withToken = { 'holdfast-lock-token': TOKEN };
+
+describe('one lock', () => {
+  test('its whole life', async () => {
+    const path = fresh();
+    const taken = await call('POST', path, { owner: 'me', ttlMs: 5_000, metadata: { a: 1 } });
+    expect(taken.status).toBe(201);
+    const { lockToken, fencingToken } = claim.parse(taken.body);
+    expect(taken.body).toMatchObject({ mode: 'exclusive', owner: 'me', ttlMs: 5_000 });
+    const headers = { 'holdfast-lock-token': lockToken };
+
+    const again = await call('POST', path, { lockToken });
+    expect([again.status, again.body.fencingToken]).toEqual([200, fencingToken]);
+    const other = await call('POST', path);
+    expectProblem(other, 'lock_held');
+    expect(other.body).toMatchObject({ holder: { owner: 'me', fencingToken, mode: 'exclusive' }, queueLength: 0, retryAfterMs: 250 });
+    expect(other.headers.get('retry-after')).toBe('1');
+
+    const renewed = await call('PUT', path, { ttlMs: 7_000 }, headers);
+    expect([renewed.status, renewed.body.ttlMs, renewed.body.fencingToken]).toEqual([200, 7_000, fencingToken]);
+    const seen = await call('GET', path);
+    expect(lockState.parse(seen.body).holders[0]).toMatchObject({ owner: 'me', fencingToken, metadata: { a: 1 } });
+    expect(seen.text).not.toContain(lockToken);
+
+    expect(verdict.parse((await call('POST', `${path}/verify`, { fencingToken })).body).current).toBe(true);
+    expect((await call('POST', `${path}/verify`, { lockToken })).body.current).toBe(true);
+    expect((await call('POST', `${path}/verify`, { fencingToken: fencingToken + 1 })).body).toEqual({ current: false });
+
+    expectProblem(await call('DELETE', path, undefined, withToken), 'not_held');
+    const released = await call('DELETE', path, undefined, headers);
+    expect([released.status, released.text, released.headers.get('content-length')]).toEqual([204, '', null]);
+    expectProblem(await call('PUT', path, {}, headers), 'not_held');
+    expect((await call('GET', path)).body).toMatchObject({ held: false, holders: [] });
+  });
+
+  test('every answer has a request id and is not stored', async () => {
+    for (const path of ['/v1/locks/a', '/nowhere', '/healthz', '/v1/locks/%zz']) {
+      const { headers } = await call('GET', path);
+      expect(headers.get('cache-control')).toBe('no-store');
+      expect(headers.get('x-request-id')).toMatch(/^[\w-]{5,}$/);
+    }
+    expect((await call('GET', '/healthz', undefined, { 'x-request-id': 'mine-1', traceparent: '00-0-0-00' })).headers.get('x-request-id')).toBe('mine-1');
+    const hostile = await call('GET', '/nope', undefined, { 'x-request-id': 'a"b' });
+    expect(hostile.headers.get('x-request-id')).not.toBe('a"b');
+    expectProblem(hostile, 'not_found');
+  });
+
+  test.each([
+    ['%2Fa%2Fb', '/a/b'],
+    ['%7Border-7%7D%2Fstock', '{order-7}/stock'],
+    ['gr%C3%B6%C3%9Fe', 'größe'],
+    ['a+b%20c', 'a+b c'],
+    ['%25', '%'],
+    ['...', '...'],
+    ['a%22b%5C', 'a"b\\'],
+    ['%F0%9F%94%92', '🔒'],
+  ])('the name in the path is exact bytes: %s', async (encoded, name) => {
+    expect((await call('GET', `/v1/locks/${encoded}`)).body).toMatchObject({ name, held: false });
+  });
+
+  test.each(['%', '%4', '%zz', '%ff', '%C3', '%00', '%0A', '%C2%85', 'a'.repeat(513), '%E4'.repeat(10)])(
+    'a name that is none is refused: %s',
+    async (encoded) => {
+      expect(expectProblem(await call('GET', `/v1/locks/${encoded}`), 'bad_request')).toEqual(['path/name']);
+    },
+  );
+
+  test('names that URL parsers fold are refused when they arrive all the same', async () => {
+    for (const target of ['/v1/locks/.', '/v1/locks/..', '/v1/locks/%2E%2e', '/v1/locks/', '/v1/locks/\xe9']) {
+      const { text } = await raw(rig.port, Buffer.from(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 'latin1'));
+      expect(text).toContain('HTTP/1.1 400');
+      expect(text).toContain('"pointer":"path/name"');
+    }
+  });
+});
+
+describe('refusals', () => {
+  test.each<[string, string, unknown, Record<string, string>, string]>([
+    ['POST', '', { ttlMs: 'x' }, {}, '/ttlMs'],
+    ['POST', '', { name: 'a' }, {}, '/name'],
+    ['POST', '', { mode: 'shared' }, {}, '/mode'],
+    ['POST', '', { waitMs: 5 }, {}, '/waitMs'],
+    ['POST', '', { sessionId: TOKEN }, {}, '/sessionId'],
+    ['POST', '', [], {}, ''],
+    ['POST', '', 'null', {}, ''],
+    ['POST', '', '7', {}, ''],
+    ['POST', '', '{"a":', {}, ''],
+    ['POST', '', '{"owner":"\u0001"}', {}, ''],
+    ['POST', '', {}, { 'idempotency-key': '"k"' }, 'header/Idempotency-Key'],
+    ['POST', '?x=1', {}, {}, 'query/x'],
+    ['PUT', '', {}, {}, 'header/Holdfast-Lock-Token'],
+    ['PUT', '', {}, { 'holdfast-lock-token': 'short' }, 'header/Holdfast-Lock-Token'],
+    ['PUT', '', { lockToken: TOKEN }, withToken, '/lockToken'],
+    ['PUT', '', { owner: 'x' }, withToken, '/owner'],
+    ['DELETE', '', undefined, {}, 'header/Holdfast-Lock-Token'],
+    ['DELETE', '', { a: 1 }, withToken, '/a'],
+    ['DELETE', '?force=true&reason=x', undefined, {}, 'query/force'],
+    ['GET', '?consistency=weak', undefined, {}, 'query/consistency'],
+    ['GET', '?consistency=strong&consistency=strong', undefined, {}, 'query/consistency'],
+    ['GET', '?%ff=1', undefined, {}, 'query'],
+    ['POST', '/verify', {}, {}, '/fencingToken'],
+    ['POST', '/verify', { fencingToken: 0 }, {}, '/fencingToken'],
+  ])('%s %s %j points at what is wrong', async (method, rest, body, headers, pointer) => {
+    expect(expectProblem(await call(method, fresh() + rest, body, headers), 'bad_request')[0]).toBe(pointer);
+  });
+
+  test('cached reads are answered as strong ones', async () => {
+    expect((await call('GET', `${fresh()}?consistency=cached`)).body).toMatchObject({ source: 'shard', ageMs: 0 });
+  });
+
+  test('bodies that are not JSON', async () => {
+    const send = (type: string, body = '{}') => call('POST', fresh(), body, { 'content-type': type });
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', 'application/json; charset=latin1']) {
+      expectProblem(await send(type), 'unsupported_media_type');
+    }
+    for (const type of ['application/json', 'application/json; charset=utf-8', 'APPLICATION/JSON;charset=UTF-8', 'application/vnd.x+json']) {
+      expect((await send(type)).status).toBe(201);
+    }
+    expect((await send('text/plain', '')).status).toBe(201);
+    const invalid = Buffer.from('POST /v1/locks/u HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"owner":"\xff"}', 'latin1');
+    expect((await raw(rig.port, invalid)).text).toContain('HTTP/1.1 400');
+  });
+
+  test('a body over its limit', async () => {
+    const owner = 'x'.repeat(64 * 1_024);
+    expectProblem(await call('POST', fresh(), { owner }), 'too_large');
+    expectProblem(await call('POST', '/v1/batch', { ops: ['x'.repeat(1_024 * 1_024)] }), 'too_large');
+    const chunk = 'x'.repeat(4_096);
+    const chunks = `${(4_096).toString(16)}\r\n${chunk}\r\n`.repeat(17);
+    const { text } = await raw(rig.port, `POST /v1/locks/c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+    expect(text).toContain('HTTP/1.1 413');
+    expect(rig.lane.claims.has(Buffer.from('c').toString('hex'))).toBe(false);
+  });
+
+  test('a body in many pieces is put together', async () => {
+    const body = JSON.stringify({ owner: 'é'.repeat(100), ttlMs: 9_000 });
+    const pieces = [...Buffer.from(body)].map((byte) => Buffer.from([0x31, 13, 10, byte, 13, 10]));
+    const head = Buffer.from('POST /v1/locks/pieces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    const { text } = await raw(rig.port, Buffer.concat([head, ...pieces, Buffer.from('0\r\n\r\n')]));
+    expect(text).toContain('HTTP/1.1 201');
+    expect(text).toContain('"ttlMs":9000');
+  });
+
+  test.each([
+    ['GET', '/'],
+    ['GET', '/v1'],
+    ['GET', '/v1/lock/a'],
+    ['POST', '/v1/locks/a/b'],
+    ['POST', '/v1/locks/a/verify/'],
+    ['GET', '/v1/locks/a/verify/b'],
+    ['GET', '//healthz'],
+    ['GET', '/constructor'],
+  ])('%s %s is no such path', async (method, path) => {
+    expectProblem(await call(method, path), 'not_found');
+  });
+
+  test.each([
+    ['PATCH', '/v1/locks/a', 'GET, POST, PUT, DELETE'],
+    ['GET', '/v1/locks/a/verify', 'POST'],
+    ['POST', '/v1/locks', 'GET'],
+    ['GET', '/v1/batch', 'POST'],
+    ['DELETE', '/healthz', 'GET'],
+    ['POST', '/metrics', 'GET'],
+  ])('%s %s is no such method', async (method, path, allow) => {
+    const reply = await call(method, path);
+    expectProblem(reply, 'method_not_allowed');
+    expect(reply.headers.get('allow')).toBe(allow);
+  });
+
+  test('odd methods are told so too', async () => {
+    const { text } = await raw(rig.port, 'constructor /v1/locks/a HTTP/1.1\r\nHost: x\r\n\r\n');
+    expect(text).toContain('HTTP/1.1 405');
+  });
+
+  test('sessions are not supported yet', async () => {
+    expect(expectProblem(await call('POST', '/v1/sessions', {}), 'bad_request')).toEqual(['path']);
+  });
+
+  test('origins', async () => {
+    expectProblem(await call('POST', fresh(), {}, { origin: 'https://evil.example' }), 'forbidden');
+    expectProblem(await call('GET', '/healthz', undefined, { origin: 'null' }), 'forbidden');
+    const allowed = await call('POST', fresh(), {}, { origin: 'https://app.example' });
+    expect([allowed.status, allowed.headers.get('access-control-allow-origin')]).toEqual([201, 'https://app.example']);
+    const preflight = await call('OPTIONS', fresh(), undefined, { origin: 'https://app.example', 'access-control-request-method': 'PUT' });
+    expect([preflight.status, preflight.headers.get('access-control-allow-methods')]).toEqual([204, 'GET, POST, PUT, DELETE']);
+    expectProblem(await call('OPTIONS', fresh()), 'method_not_allowed');
+  });
+
+  test.each<ErrorCode>(['shard_unavailable', 'overloaded', 'moving', 'outcome_unknown', 'not_held', 'internal'])(
+    'a lane that says %s',
+    async (code) => {
+      rig.lane.failWith = code;
+      const reply = await call('POST', fresh(), { lockToken: TOKEN });
+      expectProblem(reply, code);
+      const retries = CODES[code].retryable && code !== 'outcome_unknown';
+      expect(reply.body.retryAfterMs).toBe(retries ? 250 : undefined);
+      expect(reply.headers.get('retry-after')).toBe(retries ? '1' : null);
+      expect(reply.body.lockToken).toBe(code === 'outcome_unknown' ? TOKEN : undefined);
+      const item = (await call('POST', '/v1/batch', { ops: [{ op: 'acquire', name: 'x', lockToken: TOKEN }] })).body;
+      expect(batchResults.parse(item).results[0]).toMatchObject({ status: CODES[code].status, code });
+      expect(item).toMatchObject(code === 'outcome_unknown' ? { results: [{ lockToken: TOKEN }] } : {});
+    },
+  );
+});
+
+describe('batches', () => {
+  test('results come in the order of the ops, which take effect in that order', async () => {
+    const name = `b-${names++}`;
+    const { status, body } = await call('POST', '/v1/batch', {
+      atomic: false,
+      ops: [
+        { op: 'acquire', name, lockToken: TOKEN, owner: 'o' },
+        { op: 'acquire', name },
+        { op: 'get', name },
+        { op: 'verify', name, lockToken: TOKEN },
+        { op: 'renew', name, lockToken: TOKEN, ttlMs: 4_000 },
+        { op: 'release', name, lockToken: TOKEN },
+        { op: 'release', name, lockToken: TOKEN },
+      ],
+    });
+    expect(status).toBe(200);
+    const { results } = batchResults.parse(body);
+    expect(results.map((result) => result.status)).toEqual([201, 409, 200, 200, 200, 204, 410]);
+    expect(results[0]).toMatchObject({ name, lockToken: TOKEN, owner: 'o' });
+    expect(results[1]).toMatchObject({ code: 'lock_held', retryable: true, holder: { owner: 'o' } });
+    expect(results[4]).toMatchObject({ ttlMs: 4_000 });
+    expect(results[5]).toEqual({ status: 204 });
+  });
+
+  test('a thousand ops are fine, one more is not, none is', async () => {
+    const ops = (count: number) => ({ ops: Array.from({ length: count }, (_, i) => ({ op: 'get', name: `n${i}` })) });
+    const full = await call('POST', '/v1/batch', ops(1_000));
+    expect((full.body.results as { name: string }[]).map(({ name }) => name)).toEqual(ops(1_000).ops.map(({ name }) => name));
+    expect(expectProblem(await call('POST', '/v1/batch', ops(1_001)), 'bad_request')).toEqual(['/ops']);
+    expect((await call('POST', '/v1/batch', { ops: [] })).body).toEqual({ results: [] });
+  });
+
+  test.each<[unknown, string[]]>([
+    [{}, ['/ops']],
+    [{ ops: {} }, ['/ops']],
+    [{ ops: [], more: 1 }, ['/more']],
+    [{ ops: [], atomic: true }, ['/atomic']],
+    [{ ops: [], atomic: 1 }, ['/atomic']],
+    [{ ops: [7, null, []] }, ['/ops/0', '/ops/1', '/ops/2']],
+    [{ ops: [{ name: 'a' }, { op: 'list', name: 'a' }, { op: 7 }] }, ['/ops/0/op', '/ops/1/op', '/ops/2/op']],
+    [{ ops: [{ op: 'acquire', name: 'a', waitMs: 1 }] }, ['/ops/0/waitMs']],
+    [{ ops: [{ op: 'acquire', name: 'a' }, { op: 'renew', name: 'a' }] }, ['/ops/1/lockToken']],
+    [{ ops: [{ op: 'acquire', x: 1 }, { op: 'get' }] }, ['/ops/0/x', '/ops/1/name']],
+  ])('%j is refused as a whole', async (body, pointers) => {
+    const before = rig.lane.ops;
+    expect(expectProblem(await call('POST', '/v1/batch', body), 'bad_request')).toEqual(pointers);
+    expect(rig.lane.ops).toBe(before);
+  });
+});
+
+describe('the rest', () => {
+  test('cluster, readiness, life, metrics, description', async () => {
+    expect((await call('GET', '/v1/cluster')).body).toMatchObject({
+      process: { id: 'p1', version: '9.9.9' },
+      slots: 4_096,
+      shards: [
+        { name: 's0', state: 'up', weight: 1, slots: 2_048, owners: [{ process: 'p1', lane: 0, slots: 2_048 }] },
+        { name: 's1', state: 'up', weight: 2 },
+      ],
+    });
+    expect((await call('GET', '/readyz')).body).toEqual({ ready: true, shards: [{ name: 's0', up: true }, { name: 's1', up: true }] });
+    expect((await call('GET', '/healthz')).status).toBe(200);
+    expect((await call('GET', '/metrics')).text).toBe('holdfast_sockets 0\n');
+    expect((await call('GET', '/openapi.json')).body).toMatchObject({ openapi: '3.1.0', info: { version: '9.9.9' } });
+    expect(expectProblem(await call('GET', '/healthz?x'), 'bad_request')).toEqual(['query/x']);
+    expect(expectProblem(await call('GET', '/v1/ws'), 'bad_request')).toEqual(['header/Upgrade']);
+  });
+
+  test('requests on one connection, one after the other', async () => {
+    const one = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const { text } = await raw(rig.port, one('/healthz') + one('/readyz') + one('/healthz'));
+    expect(text.match(/HTTP\/1\.1 200/g)?.length).toBe(3);
+  });
+
+  test('a client that goes away leaves nothing behind', async () => {
+    rig.lane.silent = true;
+    const aborts = Array.from({ length: 20 }, () => {
+      const abort = new AbortController();
+      const asked = fetch(rig.url + fresh(), { method: 'POST', signal: abort.signal }).catch(() => 'aborted');
+      return { abort, asked };
+    });
+    await sleep(50);
+    expect(rig.front.connections.open).toBe(20);
+    for (const { abort } of aborts) abort.abort();
+    await Promise.all(aborts.map(({ asked }) => asked));
+    await sleep(50);
+    expect(rig.front.connections.open).toBe(0);
+  });
 });

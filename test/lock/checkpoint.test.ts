@@ -1,7 +1,12 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { CHUNK_BYTES_MIN, encodeCheckpoint, loadCheckpoint, readCheckpoint } from '../../src/lock/checkpoint.ts';
+import {
+  CHUNK_BYTES_MIN,
+  encodeCheckpoint,
+  loadCheckpoint,
+  readCheckpoint,
+} from '../../src/lock/checkpoint.ts';
 import { JournalError } from '../../src/lock/codec.ts';
 import { describeCheckpoint } from '../../src/lock/dump.ts';
 import { Slot } from '../../src/lock/slot.ts';
@@ -28,8 +33,14 @@ function full(counter = 0): SlotRig {
   const rig = new SlotRig();
   rig.slot.counter = counter;
   for (let i = 0; i < 60; i++) {
-    rig.run({ kind: 'acquire', name: `name ${i} ${'n'.repeat(i)}`, token: i % 2 ? `uuid:${i}` : `t${i}`, owner: 'o'.repeat(i) });
-    if (i % 3 === 0) rig.run({ kind: 'release', name: `name ${i} ${'n'.repeat(i)}`, token: i % 2 ? `uuid:${i}` : `t${i}` });
+    rig.run({
+      kind: 'acquire',
+      name: `name ${i} ${'n'.repeat(i)}`,
+      token: i % 2 ? `uuid:${i}` : `t${i}`,
+      owner: 'o'.repeat(i),
+    });
+    if (i % 3 === 0)
+      rig.run({ kind: 'release', name: `name ${i} ${'n'.repeat(i)}`, token: i % 2 ? `uuid:${i}` : `t${i}` });
     rig.now += 10;
   }
   return rig;
@@ -88,7 +99,14 @@ describe('a checkpoint', () => {
 
   it('reads as lines for people, without the lock tokens', () => {
     const rig = new SlotRig();
-    rig.run({ kind: 'acquire', name: 'team\0order-1', token: 'uuid:secret', ttlMs: 5_000, owner: 'me', metadata: '{"a":1}' });
+    rig.run({
+      kind: 'acquire',
+      name: 'team\0order-1',
+      token: 'uuid:secret',
+      ttlMs: 5_000,
+      owner: 'me',
+      metadata: '{"a":1}',
+    });
     rig.run({ kind: 'acquire', name: 'order-2', token: 'very secret', ttlMs: 5_000 });
     rig.run({ kind: 'release', name: 'order-2', token: 'very secret' });
     const described = describeCheckpoint(encodeCheckpoint(rig.slot, 9_000));
@@ -126,7 +144,9 @@ describe('a checkpoint', () => {
     rig.run({ kind: 'acquire', name: 'b', token: 'uuid:ABCDEFGHIJKLMNOP', ttlMs: 30_000 });
     rig.run({ kind: 'release', name: 'b', token: 'uuid:ABCDEFGHIJKLMNOP' });
     const [chunk] = encodeCheckpoint(rig.slot, 9_000);
-    expect(Buffer.from(chunk).toString('hex')).toMatchInlineSnapshot(`"01010703001101610000f0b0ea0101614142434445464748494a4b4c4d4e4f500200e5c71c7aef8b44db030101dd2bfba6"`);
+    expect(Buffer.from(chunk).toString('hex')).toMatchInlineSnapshot(
+      `"01010703001101610000f0b0ea0101614142434445464748494a4b4c4d4e4f500200e5c71c7aef8b44db030101dd2bfba6"`,
+    );
   });
 });
 
@@ -196,7 +216,10 @@ describe('a damaged checkpoint', () => {
     fc.assert(
       fc.property(parts, (bodies) => {
         const made = bodies.map((body, i) =>
-          sealed(Uint8Array.from([1, i === bodies.length - 1 ? 1 : 0, SLOT, 9, i, ...body, 0, 0, 0, 0]), () => {}),
+          sealed(
+            Uint8Array.from([1, i === bodies.length - 1 ? 1 : 0, SLOT, 9, i, ...body, 0, 0, 0, 0]),
+            () => {},
+          ),
         );
         try {
           readCheckpoint(made, { state() {}, claim() {}, ended() {} });

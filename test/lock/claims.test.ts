@@ -92,7 +92,9 @@ describe('a row', () => {
     const claims = new ClaimTable();
     const row = claims.insert(source(fields('k')), 5, 1_000);
     for (let i = 0; i < 70_000; i++) claims.disarm(row);
-    for (let i = 1; i < 70_000; i++) expect(claims.arm(row, 5, i, i)).toBe(false);
+    let armed = 0;
+    for (let i = 1; i < 70_000; i++) armed += claims.arm(row, 5, i, i) ? 1 : 0;
+    expect(armed).toBe(0);
     expect([claims.promisedUntil(row), claims.freeAt(row)]).toEqual([69_999, Infinity]);
     expect(claims.arm(row, 5, 70_000, 70_001)).toBe(true);
     expect([claims.promisedUntil(row), claims.freeAt(row)]).toEqual([70_000, 70_001]);
@@ -133,7 +135,9 @@ describe('an arena', () => {
   it('is given back when it was large and has become empty', () => {
     const claims = new ClaimTable();
     for (let round = 1; round <= 3; round++) {
-      const rows = Array.from({ length: 5_000 }, (_, i) => claims.insert(source(fields(`key ${i}`)), i + 1, 1_000));
+      const rows = Array.from({ length: 5_000 }, (_, i) =>
+        claims.insert(source(fields(`key ${i}`)), i + 1, 1_000),
+      );
       expect(claims.bytes.length).toBeGreaterThan(400_000);
       for (const row of rows) claims.remove(row);
       expect(claims.bytes.length).toBeLessThan(100);
@@ -144,7 +148,9 @@ describe('an arena', () => {
 
   it('knows no id from before it was given back, whatever lies there now', () => {
     const claims = new ClaimTable();
-    const old = Array.from({ length: 1_000 }, (_, i) => claims.insert(source(fields(`key ${i}`)), i + 1, 1_000));
+    const old = Array.from({ length: 1_000 }, (_, i) =>
+      claims.insert(source(fields(`key ${i}`)), i + 1, 1_000),
+    );
     for (const row of old) claims.remove(row);
     const rows = Array.from({ length: 1_000 }, (_, i) =>
       claims.insert(source(fields('x'.repeat(1 + (i % 90)) + i)), i + 1, 1_000),
@@ -182,19 +188,26 @@ describe('a table', () => {
   it('holds what a Map would, whatever is done', () => {
     const hash = fc.constantFrom(0, 1, 0x8000_0000, 0xffff_ffff);
     const insert = fc.record({ do: fc.constant('insert' as const), key: fc.nat(399), size: fc.nat(1_024) });
-    const update = fc.record({ do: fc.constantFrom('remove', 'metadata'), key: fc.nat(399), size: fc.nat(1_024) });
-    const flood = fc.record({ do: fc.constantFrom('fill', 'empty'), key: fc.nat(399), size: fc.nat(64) });
-    const steps = fc.array(fc.oneof({ weight: 8, arbitrary: insert }, { weight: 8, arbitrary: update }, flood), {
-      maxLength: 300,
-      size: 'max',
+    const update = fc.record({
+      do: fc.constantFrom('remove', 'metadata'),
+      key: fc.nat(399),
+      size: fc.nat(1_024),
     });
+    const flood = fc.record({ do: fc.constantFrom('fill', 'empty'), key: fc.nat(399), size: fc.nat(64) });
+    const steps = fc.array(
+      fc.oneof({ weight: 8, arbitrary: insert }, { weight: 8, arbitrary: update }, flood),
+      {
+        maxLength: 300,
+        size: 'max',
+      },
+    );
     fc.assert(
       fc.property(steps, fc.option(hash), (history, sameHash) => {
         const table = new TablePair(sameHash);
         for (const step of history) table.step(step.do, step.key, step.size);
         table.compare();
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });
@@ -214,10 +227,15 @@ class TablePair {
     const key = KEYS[index];
     const before = this.map.get(key);
     if (what === 'fill' || what === 'empty') {
-      for (let i = 0; i < (what === 'fill' ? index : 400); i++) this.step(what === 'fill' ? 'insert' : 'remove', i, size);
+      for (let i = 0; i < (what === 'fill' ? index : 400); i++)
+        this.step(what === 'fill' ? 'insert' : 'remove', i, size);
     } else if (what === 'insert') {
       if (before !== undefined) return;
-      const made = fields(key, { metadata: 'm'.repeat(size), owner: 'o'.repeat(size >> 2), hash: this.hash(key) });
+      const made = fields(key, {
+        metadata: 'm'.repeat(size),
+        owner: 'o'.repeat(size >> 2),
+        hash: this.hash(key),
+      });
       this.map.set(key, { row: this.claims.insert(source(made), ++this.counter, 1_000), fields: made });
     } else if (before !== undefined && what === 'remove') {
       this.claims.remove(before.row);

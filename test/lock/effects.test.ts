@@ -27,7 +27,8 @@ interface Seen {
 
 function copyOf(effect: Effect): Seen {
   const { kind, slot, number, reason, hash, fencingToken, ttlMs } = effect;
-  const text = (at: number, length: number) => Buffer.from(effect.bytes.slice(at, at + length)).toString('latin1');
+  const text = (at: number, length: number) =>
+    Buffer.from(effect.bytes.slice(at, at + length)).toString('latin1');
   const granted = kind === EffectKind.granted;
   const texts = [
     granted ? text(effect.keyAt, effect.keyLength) : '',
@@ -35,7 +36,16 @@ function copyOf(effect: Effect): Seen {
     granted ? text(effect.ownerAt, effect.ownerLength) : '',
     text(effect.metadataAt, effect.metadataLength),
   ];
-  return { kind, slot, number, reason, hash, fencingToken, ttlMs: kind === EffectKind.ended ? 0 : ttlMs, texts };
+  return {
+    kind,
+    slot,
+    number,
+    reason,
+    hash,
+    fencingToken,
+    ttlMs: kind === EffectKind.ended ? 0 : ttlMs,
+    texts,
+  };
 }
 
 function readAll(bytes: Uint8Array, at = 0, end = bytes.length): Seen[] {
@@ -46,7 +56,10 @@ function readAll(bytes: Uint8Array, at = 0, end = bytes.length): Seen[] {
 
 const latin = (min: number, max: number) =>
   fc.uint8Array({ minLength: min, maxLength: max }).map((bytes) => Buffer.from(bytes).toString('latin1'));
-const number = fc.oneof(fc.integer({ min: 2, max: 300 }), fc.maxSafeInteger().map((n) => Math.max(2, Math.abs(n))));
+const number = fc.oneof(
+  fc.integer({ min: 2, max: 300 }),
+  fc.maxSafeInteger().map((n) => Math.max(2, Math.abs(n))),
+);
 const claim = fc.record({
   number,
   back: fc.nat(),
@@ -61,14 +74,32 @@ const claim = fc.record({
   reason: fc.constantFrom(...Object.values(EndReason)),
 });
 
-function insert(claims: ClaimTable, made: { [K in 'key' | 'token' | 'owner' | 'metadata']: string } & { hash: number }, fencingToken: number, ttlMs: number): number {
+function insert(
+  claims: ClaimTable,
+  made: { [K in 'key' | 'token' | 'owner' | 'metadata']: string } & { hash: number },
+  fencingToken: number,
+  ttlMs: number,
+): number {
   const { key, token, owner, metadata, hash } = made;
   const bytes = Buffer.from(key + token + owner + metadata, 'latin1');
   const tokenAt = key.length;
   const ownerAt = tokenAt + token.length;
   const metadataAt = ownerAt + owner.length;
-  const [keyLength, tokenLength, ownerLength, metadataLength] = [key, token, owner, metadata].map((t) => t.length);
-  const source = { bytes, hash, keyAt: 0, keyLength, tokenAt, tokenLength, ownerAt, ownerLength, metadataAt, metadataLength };
+  const [keyLength, tokenLength, ownerLength, metadataLength] = [key, token, owner, metadata].map(
+    (t) => t.length,
+  );
+  const source = {
+    bytes,
+    hash,
+    keyAt: 0,
+    keyLength,
+    tokenAt,
+    tokenLength,
+    ownerAt,
+    ownerLength,
+    metadataAt,
+    metadataLength,
+  };
   return claims.insert(source, fencingToken, ttlMs);
 }
 
@@ -81,7 +112,8 @@ describe('an entry', () => {
         for (const one of made) {
           const claims = new ClaimTable();
           const { slot, hash, ttlMs, key, token, owner, metadata, kind } = one;
-          const fencingToken = kind === EffectKind.granted ? one.number : Math.max(1, one.number - 1 - one.back);
+          const fencingToken =
+            kind === EffectKind.granted ? one.number : Math.max(1, one.number - 1 - one.back);
           const row = insert(claims, one, fencingToken, ttlMs);
           if (kind === EffectKind.granted) writer.granted(slot, claims, row);
           if (kind === EffectKind.renewed) writer.renewed(slot, one.number, claims, row, metadata !== '');
@@ -125,7 +157,13 @@ describe('an entry', () => {
 
   it('has these bytes (docs/journal.md shows them)', () => {
     const claims = new ClaimTable();
-    const op = opOf({ kind: 'acquire', name: 'order-1', token: 'uuid:ABCDEFGHIJKLMNOP', ttlMs: 30_000, owner: 'me' });
+    const op = opOf({
+      kind: 'acquire',
+      name: 'order-1',
+      token: 'uuid:ABCDEFGHIJKLMNOP',
+      ttlMs: 30_000,
+      owner: 'me',
+    });
     op.hash = 0x1234_5678;
     const writer = new EffectWriter(10_000, 0);
     const row = claims.insert(op, 300, 30_000);
@@ -133,7 +171,9 @@ describe('an entry', () => {
     claims.setTtlMs(row, 60_000);
     writer.renewed(18, 301, claims, row, false);
     writer.ended(18, 302, claims.hash(row), 300, EndReason.released);
-    expect(Buffer.from(writer.bytes.subarray(0, writer.at)).toString('hex')).toMatchInlineSnapshot(`"013112ac0278563412b0ea0107026f726465722d314142434445464748494a4b4c4d4e4f506d650212ad027856341201e0d4031312ae027856341202"`);
+    expect(Buffer.from(writer.bytes.subarray(0, writer.at)).toString('hex')).toMatchInlineSnapshot(
+      `"013112ac0278563412b0ea0107026f726465722d314142434445464748494a4b4c4d4e4f506d650212ad027856341201e0d4031312ae027856341202"`,
+    );
     expect(describeEntry(writer.bytes.subarray(0, writer.at))).toMatchInlineSnapshot(`
       [
         {
@@ -243,7 +283,11 @@ describe('a malformed entry', () => {
 
   it('is found out wherever a good one is cut, never read as something else', () => {
     const claims = new ClaimTable();
-    const row = claims.insert(opOf({ kind: 'acquire', name: 'name', token: 'x', owner: 'me', metadata: '{"a":1}' }), 300, 9_000);
+    const row = claims.insert(
+      opOf({ kind: 'acquire', name: 'name', token: 'x', owner: 'me', metadata: '{"a":1}' }),
+      300,
+      9_000,
+    );
     const writer = new EffectWriter(10_000, 0);
     writer.granted(18, claims, row);
     const ends = [1, writer.at];
@@ -263,7 +307,9 @@ describe('varints', () => {
         const writer = new ByteWriter(new Uint8Array(10), 0);
         writer.varint(value);
         expect(writer.at).toBe(Math.max(1, Math.ceil(value.toString(2).length / 7)));
-        expect(new ByteReader(writer.bytes, 0, writer.at).varint('value', 0, Number.MAX_SAFE_INTEGER)).toBe(value);
+        expect(new ByteReader(writer.bytes, 0, writer.at).varint('value', 0, Number.MAX_SAFE_INTEGER)).toBe(
+          value,
+        );
       }),
       { numRuns: 2_000 },
     );

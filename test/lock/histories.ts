@@ -21,17 +21,31 @@ const op: fc.Arbitrary<OpWords> = fc.oneof(
   {
     weight: 5,
     arbitrary: fc.record(
-      { kind: fc.constant('acquire' as const), name, token, ttlMs, owner: fc.constantFrom('me', 'o'.repeat(256)), metadata },
+      {
+        kind: fc.constant('acquire' as const),
+        name,
+        token,
+        ttlMs,
+        owner: fc.constantFrom('me', 'o'.repeat(256)),
+        metadata,
+      },
       optional,
     ),
   },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('renew' as const), name, token, ttlMs, metadata }, optional) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('renew' as const), name, token, ttlMs, metadata }, optional),
+  },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('release' as const), name, token }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('get' as const), name }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('verify' as const), name, token }) },
   {
     weight: 1,
-    arbitrary: fc.record({ kind: fc.constant('verify' as const), name, fencingToken: fc.integer({ min: 1, max: 20 }) }),
+    arbitrary: fc.record({
+      kind: fc.constant('verify' as const),
+      name,
+      fencingToken: fc.integer({ min: 1, max: 20 }),
+    }),
   },
 );
 

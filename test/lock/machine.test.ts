@@ -1,7 +1,14 @@
+import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
-import { EFFECT_BYTES_MAX, EffectKind, EffectWriter, EndReason, readEffects } from '../../src/lock/effects.ts';
+import {
+  EFFECT_BYTES_MAX,
+  EffectKind,
+  EffectWriter,
+  EndReason,
+  readEffects,
+} from '../../src/lock/effects.ts';
 import { apply, expire, Outcome } from '../../src/lock/machine.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import { drive, history, NAMES, TOKENS } from './histories.ts';
@@ -22,8 +29,22 @@ function held(name: string) {
 
 describe('acquire', () => {
   it('grants a free lock, with the number of the effect as fencing token', () => {
-    const said = rig.run({ kind: 'acquire', name: 'n', token: A, ttlMs: 5_000, owner: 'me', metadata: '{"x":1}' });
-    expect(said).toMatchObject({ status: 201, code: '', fencingToken: 1, ttlMs: 5_000, armable: true, changed: true });
+    const said = rig.run({
+      kind: 'acquire',
+      name: 'n',
+      token: A,
+      ttlMs: 5_000,
+      owner: 'me',
+      metadata: '{"x":1}',
+    });
+    expect(said).toMatchObject({
+      status: 201,
+      code: '',
+      fencingToken: 1,
+      ttlMs: 5_000,
+      armable: true,
+      changed: true,
+    });
     expect(held('n')).toMatchObject({ owner: 'me', metadata: '{"x":1}', promisedUntil: 0, freeAt: Infinity });
     expect(rig.slot.counter).toBe(1);
   });
@@ -35,7 +56,13 @@ describe('acquire', () => {
   it('refuses a held lock and tells the holder', () => {
     rig.run({ kind: 'acquire', name: 'n', token: A });
     const said = rig.run({ kind: 'acquire', name: 'n', token: B });
-    expect(said).toMatchObject({ status: 409, code: 'lock_held', fencingToken: 1, armable: false, changed: false });
+    expect(said).toMatchObject({
+      status: 409,
+      code: 'lock_held',
+      fencingToken: 1,
+      armable: false,
+      changed: false,
+    });
   });
 
   it('repeats for the same token, without extending', () => {
@@ -44,7 +71,13 @@ describe('acquire', () => {
     const before = held('n');
     rig.now += 1_000;
     const said = rig.run({ kind: 'acquire', name: 'n', token: A, ttlMs: 9_000 });
-    expect(said).toMatchObject({ status: 200, fencingToken: 1, ttlMs: 5_000, armable: false, changed: false });
+    expect(said).toMatchObject({
+      status: 200,
+      fencingToken: 1,
+      ttlMs: 5_000,
+      armable: false,
+      changed: false,
+    });
     expect(held('n')).toEqual(before);
   });
 
@@ -68,9 +101,15 @@ describe('acquire', () => {
   it('refuses the token of a claim that ended, for a while', () => {
     rig.run({ kind: 'acquire', name: 'n', token: A });
     rig.run({ kind: 'release', name: 'n', token: A });
-    expect(rig.run({ kind: 'acquire', name: 'n', token: A })).toMatchObject({ status: 410, code: 'not_held' });
+    expect(rig.run({ kind: 'acquire', name: 'n', token: A })).toMatchObject({
+      status: 410,
+      code: 'not_held',
+    });
     rig.run({ kind: 'acquire', name: 'n', token: B });
-    expect(rig.run({ kind: 'acquire', name: 'n', token: A })).toMatchObject({ status: 410, code: 'not_held' });
+    expect(rig.run({ kind: 'acquire', name: 'n', token: A })).toMatchObject({
+      status: 410,
+      code: 'not_held',
+    });
     expect(rig.run({ kind: 'acquire', name: 'other', token: A }).status).toBe(201);
     rig.now += ENDED_KEEP_MS;
     expect(rig.run({ kind: 'acquire', name: 'n', token: A }).code).toBe('lock_held');
@@ -100,7 +139,13 @@ describe('renew', () => {
     const { promisedUntil } = held('n');
     for (const ttlMs of [undefined, 5_000]) {
       const said = rig.run({ kind: 'renew', name: 'n', token: A, ...(ttlMs === undefined ? {} : { ttlMs }) });
-      expect(said).toMatchObject({ status: 200, fencingToken: 1, ttlMs: 5_000, armable: true, changed: false });
+      expect(said).toMatchObject({
+        status: 200,
+        fencingToken: 1,
+        ttlMs: 5_000,
+        armable: true,
+        changed: false,
+      });
     }
     expect(held('n')).toMatchObject({ promisedUntil, freeAt: Infinity });
     expect(rig.effects.count).toBe(0);
@@ -121,7 +166,10 @@ describe('renew', () => {
     rig.trip();
     expect(rig.run({ kind: 'renew', name: 'n', token: B })).toMatchObject({ status: 410, code: 'not_held' });
     rig.now = held('n').freeAt;
-    expect(rig.run({ kind: 'renew', name: 'n', token: A })).toMatchObject({ code: 'not_held', changed: true });
+    expect(rig.run({ kind: 'renew', name: 'n', token: A })).toMatchObject({
+      code: 'not_held',
+      changed: true,
+    });
     expect(rig.slot.claims.count).toBe(0);
   });
 
@@ -143,20 +191,40 @@ describe('release', () => {
   it('ends the claim of the token, once', () => {
     rig.run({ kind: 'acquire', name: 'n', token: A });
     expect(rig.run({ kind: 'release', name: 'n', token: B }).code).toBe('not_held');
-    expect(rig.run({ kind: 'release', name: 'n', token: A })).toMatchObject({ status: 204, code: '', changed: true });
-    expect(rig.run({ kind: 'release', name: 'n', token: A })).toMatchObject({ status: 410, code: 'not_held' });
+    expect(rig.run({ kind: 'release', name: 'n', token: A })).toMatchObject({
+      status: 204,
+      code: '',
+      changed: true,
+    });
+    expect(rig.run({ kind: 'release', name: 'n', token: A })).toMatchObject({
+      status: 410,
+      code: 'not_held',
+    });
   });
 });
 
 describe('get and verify', () => {
   it('tell what is so, and change nothing', () => {
-    expect(rig.run({ kind: 'get', name: 'n' })).toMatchObject({ status: 200, fencingToken: 0, changed: false });
+    expect(rig.run({ kind: 'get', name: 'n' })).toMatchObject({
+      status: 200,
+      fencingToken: 0,
+      changed: false,
+    });
     rig.run({ kind: 'acquire', name: 'n', token: A });
     expect(rig.run({ kind: 'get', name: 'n' })).toMatchObject({ status: 200, fencingToken: 1 });
-    expect(rig.run({ kind: 'verify', name: 'n', token: A })).toMatchObject({ current: true, fencingToken: 1 });
-    expect(rig.run({ kind: 'verify', name: 'n', token: B })).toMatchObject({ current: false, fencingToken: 0 });
+    expect(rig.run({ kind: 'verify', name: 'n', token: A })).toMatchObject({
+      current: true,
+      fencingToken: 1,
+    });
+    expect(rig.run({ kind: 'verify', name: 'n', token: B })).toMatchObject({
+      current: false,
+      fencingToken: 0,
+    });
     expect(rig.run({ kind: 'verify', name: 'n', fencingToken: 1 }).current).toBe(true);
-    expect(rig.run({ kind: 'verify', name: 'n', fencingToken: 2 })).toMatchObject({ status: 200, current: false });
+    expect(rig.run({ kind: 'verify', name: 'n', fencingToken: 2 })).toMatchObject({
+      status: 200,
+      current: false,
+    });
     expect(rig.run({ kind: 'verify', name: 'm', fencingToken: 1 }).current).toBe(false);
   });
 
@@ -217,13 +285,16 @@ describe('random histories', () => {
         const reference = new ReferenceSlot(ENDED_KEEP_MS);
         for (const step of steps) {
           if (step.do === 'op') {
-            expect(rig.run(step.op)).toEqual(reference.run(step.op));
+            const [said, wanted] = [rig.run(step.op), reference.run(step.op)];
+            if (!isDeepStrictEqual(said, wanted)) expect(said).toEqual(wanted);
           } else {
             drive(rig, step);
             drive(reference, step);
           }
-          expect(rig.slot.counter).toBe(reference.counter);
-          expect(claimsOf(rig.slot)).toEqual(reference.claims());
+          const claims = claimsOf(rig.slot);
+          // The cheap comparison first: there are a hundred thousand of them.
+          if (!isDeepStrictEqual(claims, reference.claims())) expect(claims).toEqual(reference.claims());
+          if (rig.slot.counter !== reference.counter) expect(rig.slot.counter).toBe(reference.counter);
         }
         for (const name of NAMES) {
           for (const token of TOKENS) {
@@ -231,7 +302,7 @@ describe('random histories', () => {
           }
         }
       }),
-      { numRuns: 1_500 },
+      { numRuns: 1_000 },
     );
   });
 
@@ -241,7 +312,7 @@ describe('random histories', () => {
         const watch = new Watch();
         for (const step of steps) watch.step(step);
       }),
-      { numRuns: 700 },
+      { numRuns: 500 },
     );
   });
 });
@@ -275,9 +346,11 @@ class Watch {
   }
 
   private landed(): void {
-    for (const fencingToken of this.flying) this.unanswered.set(fencingToken, this.unanswered.get(fencingToken)! - 1);
+    for (const fencingToken of this.flying)
+      this.unanswered.set(fencingToken, this.unanswered.get(fencingToken)! - 1);
     this.flying = [];
-    for (const claim of claimsOf(this.rig.slot).values()) this.promises.set(claim.fencingToken, claim.promisedUntil);
+    for (const claim of claimsOf(this.rig.slot).values())
+      this.promises.set(claim.fencingToken, claim.promisedUntil);
   }
 
   private readJournal(op: { kind: string; token?: string; name: string } | undefined): void {
@@ -288,7 +361,9 @@ class Watch {
       readEffects(entry, 0, entry.length, (effect) => {
         expect(effect.number).toBe(++this.highest);
         if (effect.kind === EffectKind.granted) {
-          const key = Buffer.from(effect.bytes.subarray(effect.keyAt, effect.keyAt + effect.keyLength)).toString();
+          const key = Buffer.from(
+            effect.bytes.subarray(effect.keyAt, effect.keyAt + effect.keyLength),
+          ).toString();
           expect([...this.holder.keys()]).not.toContain(key);
           this.holder.set(key, effect.number);
         } else if (effect.kind === EffectKind.ended) {

@@ -40,7 +40,10 @@ describe('replay', () => {
   });
 
   it('from any checkpoint, with entries from any earlier point, some twice, gives the state', () => {
-    const cuts = fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.double({ min: 0, max: 1, noNaN: true }));
+    const cuts = fc.tuple(
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+    );
     fc.assert(
       fc.property(history, cuts, fc.array(fc.nat(), { maxLength: 10 }), (steps, [cut, from], twice) => {
         const rig = new SlotRig(1_000, new Slot(SLOT, KEEP_ALL_MS));
@@ -59,7 +62,9 @@ describe('replay', () => {
         const copy = new Slot(SLOT, KEEP_ALL_MS);
         loadCheckpoint(copy, checkpoint, NOW);
         const later = rig.entries.slice(Math.floor(from * entriesThen));
-        const doubled = later.flatMap((entry, i) => (twice.includes(i) ? [entry, ...later.slice(0, i + 1)] : [entry]));
+        const doubled = later.flatMap((entry, i) =>
+          twice.includes(i) ? [entry, ...later.slice(0, i + 1)] : [entry],
+        );
         expect(replay(copy, doubled).early).toBe(0);
         expect(durableState(copy)).toEqual(durableState(rig.slot));
         // What it does next is what the original does next.

@@ -14,6 +14,9 @@ export type { EtcdCluster, EtcdMember } from '../../src/cli/etcd-server.ts';
 /** Long enough to build etcd once on a fresh machine. */
 export const PROVISION_MS = 15 * 60_000;
 
+// A test runner ends its workers with SIGTERM, which alone would leave the servers behind.
+process.once('SIGTERM', () => process.exit(143));
+
 /** `stop` also removes the data. */
 export async function startTestEtcd(options: Omit<EtcdOptions, 'dataFolder'> = {}): Promise<EtcdCluster> {
   const dataFolder = await mkdtemp(join(tmpdir(), 'holdfast-test-etcd-'));

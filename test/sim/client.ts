@@ -127,7 +127,16 @@ export class Client {
     const sentLocal = this.clock.now();
     const requests = queue.map(({ op, name, claim, fencingToken = 0, ttlMs = 0 }): Request => {
       const token = claim === undefined || (op === 'verify' && fencingToken > 0) ? '' : claim.token;
-      return { op, name, token, owner: claim?.owner ?? '', fencingToken, ttlMs, flags: this.random.below(4), metadata: this.#metadata(op) };
+      return {
+        op,
+        name,
+        token,
+        owner: claim?.owner ?? '',
+        fencingToken,
+        ttlMs,
+        flags: this.random.below(4),
+        metadata: this.#metadata(op),
+      };
     });
     const patience = this.random.chance(0.8) ? this.requestTimeoutMs + 1_500 : this.random.between(50, 3_000);
     const records: OpRecord[] = [];

@@ -22,13 +22,19 @@ for (let seed = Number(from); seed < Number(from) + Number(count) && failures < 
 }
 stdout.write(`${JSON.stringify({ seeds, failures })}\n`);
 
-async function failureOf(seed: number, name?: ProfileName): Promise<{ rules: string[]; text: string } | undefined> {
+async function failureOf(
+  seed: number,
+  name?: ProfileName,
+): Promise<{ rules: string[]; text: string } | undefined> {
   try {
     const { violations } = await run(seed, name);
     if (violations.length === 0) return undefined;
     const rules = [...new Set(violations.map(({ rule }) => rule))];
     return { rules, text: violations[0].text };
   } catch (error) {
-    return { rules: ['defect'], text: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    return {
+      rules: ['defect'],
+      text: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    };
   }
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Etcd3 } from 'etcd3';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { ConfigError } from '../../../src/config/error.ts';
 import type { ShardSettings } from '../../../src/config/shards.ts';
 import { openEtcdStore } from '../../../src/shard/etcd/store.ts';
@@ -174,7 +174,9 @@ describe('users', () => {
 describe('a full store', () => {
   it('the commit that crosses the quota is applied and says so, those after it are refused; deletions still work', async () => {
     const cluster = await startTestEtcd({ settings: [['quota-backend-bytes', String(8 * 1024 * 1024)]] });
+    onTestFinished(() => cluster.stop());
     const store = openEtcdStore(shardOn(cluster));
+    onTestFinished(() => store.close());
     const term = 'holdfast/term/full';
     let { revision } = await store.txn({ compares: [], changes: [{ put: term, value }] });
     const acknowledged: string[] = [];
@@ -206,7 +208,5 @@ describe('a full store', () => {
     expect(gone.succeeded).toBe(true);
     const status = await store.status();
     expect(status.quotaBytes === 0 || status.quotaBytes === 8 * 1024 * 1024).toBe(true);
-    await store.close();
-    await cluster.stop();
   }, 60_000);
 });

@@ -1,0 +1,57 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { Collector, type LaneGate } from '../../src/batch/collector.ts';
+import { BatchBytes, readRecord, recordBytes } from '../../src/lane/record.ts';
+import { LIMITS } from '../../src/limits.ts';
+import { Op } from '../../src/op.ts';
+
+class Gate implements LaneGate {
+  readonly sent: { lane: number; ids: number[]; length: number }[] = [];
+
+  send(lane: number, buffer: ArrayBuffer, length: number): void {
+    const ids: number[] = [];
+    const op = new Op();
+    expect(buffer.byteLength).toBe(length);
+    for (let at = 0; at < length; ids.push(op.id)) at = readRecord(new BatchBytes(buffer, length), at, op);
+    this.sent.push({ lane, ids, length });
+  }
+}
+
+function opOf(id: number, keyBytes = 3): Op {
+  const op = new Op();
+  op.id = id;
+  op.bytes = new Uint8Array(keyBytes).fill(65);
+  op.keyLength = keyBytes;
+  return op;
+}
+
+test('a turn makes one batch a lane, in the order of arrival', async () => {
+  const gate = new Gate();
+  const collector = new Collector(2, gate);
+  for (const id of [1, 2, 3, 4]) collector.add(id % 2, opOf(id));
+  await Promise.resolve();
+  expect(gate.sent).toEqual([]);
+  await turn();
+  expect(gate.sent.map(({ lane, ids }) => [lane, ids])).toEqual([
+    [0, [2, 4]],
+    [1, [1, 3]],
+  ]);
+  await turn();
+  expect(gate.sent.length).toBe(2);
+  collector.add(1, opOf(5));
+  await turn();
+  expect(gate.sent[2].ids).toEqual([5]);
+});
+
+test('a full batch leaves at once and nothing is lost or mixed up', async () => {
+  const gate = new Gate();
+  const collector = new Collector(1, gate);
+  const size = recordBytes(opOf(0, 500));
+  const count = Math.ceil((LIMITS.batchSealBytes * 2.5) / size);
+  for (let id = 0; id < count; id++) collector.add(0, opOf(id, 500));
+  expect(gate.sent.length).toBe(2);
+  await turn();
+  expect(gate.sent.length).toBe(3);
+  expect(gate.sent.every(({ length }) => length <= LIMITS.batchSealBytes)).toBe(true);
+  expect(gate.sent.flatMap(({ ids }) => ids)).toEqual(Array.from({ length: count }, (_, id) => id));
+});
