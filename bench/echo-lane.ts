@@ -27,7 +27,7 @@ export default function work(task: LaneTask): null {
     port.postMessage({ kind: 'owned', shard: 's0', term: 't', slots });
   } else if (task.kind === 'batch') {
     const batch = new BatchBytes(task.buffer, task.length);
-    for (let at = 0; at < task.length; ) {
+    for (let at = 0; at < task.length;) {
       at = readRecord(batch, at, op);
       decide();
     }

@@ -13,7 +13,11 @@ import { writeRequest } from '../src/protocol/request.ts';
 
 export type Mode = 'bin' | 'json' | 'http';
 
-const [port, mode, perFrame, perSecond, seconds, sockets] = process.argv.slice(2) as [string, Mode, ...string[]];
+const [port, mode, perFrame, perSecond, seconds, sockets] = process.argv.slice(2) as [
+  string,
+  Mode,
+  ...string[],
+];
 const opsPerFrame = Number(perFrame);
 const TICK_MS = 1;
 /** So many that no id of a JSON frame comes round while it is still open. */
@@ -65,13 +69,23 @@ function jsonPayload(first: number): Buffer {
 /** Masked with zero: legal, and the server unmasks all the same. */
 function frame(payload: Buffer, opcode: number): Buffer {
   const { length } = payload;
-  const head = length < 126 ? Buffer.from([0x80 | opcode, 0x80 | length]) : Buffer.from([0x80 | opcode, 0xfe, length >> 8, length & 255]);
+  const head =
+    length < 126
+      ? Buffer.from([0x80 | opcode, 0x80 | length])
+      : Buffer.from([0x80 | opcode, 0xfe, length >> 8, length & 255]);
   return Buffer.concat([head, Buffer.alloc(4), payload]);
 }
 
 function httpRequest(i: number): Buffer {
   const body = '{"ttlMs":30000}';
-  const lines = [`POST /v1/locks/${nameOf(i)} HTTP/1.1`, 'Host: x', 'Content-Type: application/json', `Content-Length: ${body.length}`, '', body];
+  const lines = [
+    `POST /v1/locks/${nameOf(i)} HTTP/1.1`,
+    'Host: x',
+    'Content-Type: application/json',
+    `Content-Length: ${body.length}`,
+    '',
+    body,
+  ];
   return Buffer.from(lines.join('\r\n'));
 }
 
@@ -83,7 +97,8 @@ function countFrames(client: Client): void {
     const short = rest[at + 1] & 0x7f;
     const headBytes = short < 126 ? 2 : short === 126 ? 4 : 10;
     if (rest.length - at < headBytes) break;
-    const length = short < 126 ? short : short === 126 ? rest.readUInt16BE(at + 2) : Number(rest.readBigUInt64BE(at + 2));
+    const length =
+      short < 126 ? short : short === 126 ? rest.readUInt16BE(at + 2) : Number(rest.readBigUInt64BE(at + 2));
     if (rest.length - at - headBytes < length) break;
     const payload = rest.subarray(at + headBytes, at + headBytes + length);
     if ((rest[at] & 15) === 2) countBinary(payload);
@@ -130,7 +145,16 @@ function open(): Promise<Client> {
     });
     socket.on('connect', () => {
       if (mode === 'http') return resolve(client);
-      const lines = ['GET /v1/ws HTTP/1.1', 'Host: x', 'Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==', 'Sec-WebSocket-Version: 13', `Sec-WebSocket-Protocol: holdfast.v1.${mode}`, '\r\n'];
+      const lines = [
+        'GET /v1/ws HTTP/1.1',
+        'Host: x',
+        'Upgrade: websocket',
+        'Connection: Upgrade',
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+        'Sec-WebSocket-Version: 13',
+        `Sec-WebSocket-Protocol: holdfast.v1.${mode}`,
+        '\r\n',
+      ];
       socket.write(lines.join('\r\n'));
     });
   });
@@ -138,7 +162,11 @@ function open(): Promise<Client> {
 
 const clients = await Promise.all(Array.from({ length: Number(sockets) }, open));
 const frames = Array.from({ length: FRAMES }, (_, i) =>
-  mode === 'http' ? httpRequest(i) : mode === 'bin' ? frame(binaryPayload(i * opsPerFrame), 2) : frame(jsonPayload(i * opsPerFrame), 1),
+  mode === 'http'
+    ? httpRequest(i)
+    : mode === 'bin'
+      ? frame(binaryPayload(i * opsPerFrame), 2)
+      : frame(jsonPayload(i * opsPerFrame), 1),
 );
 const started = performance.now();
 let sent = 0;
@@ -146,7 +174,9 @@ let next = 0;
 
 function tick(): void {
   const elapsed = performance.now() - started;
-  const due = Math.floor((Math.min(elapsed, Number(seconds) * 1_000) * Number(perSecond)) / 1_000 / opsPerFrame);
+  const due = Math.floor(
+    (Math.min(elapsed, Number(seconds) * 1_000) * Number(perSecond)) / 1_000 / opsPerFrame,
+  );
   const now = due - sent;
   for (const client of clients) client.socket.cork();
   for (let i = 0; i < now; i++) {

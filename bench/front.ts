@@ -48,7 +48,12 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
   });
   const requestTimeoutMs = LIMITS.requestTimeoutMsDefault;
   const hashKey = { k0: 0x01020304, k1: 0x05060708 };
-  const routing = new Routing(new Collector(LANES, lanes), { slots: LIMITS.slots, hashKey, shards: ['s0'], requestTimeoutMs });
+  const routing = new Routing(new Collector(LANES, lanes), {
+    slots: LIMITS.slots,
+    hashKey,
+    shards: ['s0'],
+    requestTimeoutMs,
+  });
   front = new Front({
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },
     routing,
@@ -62,16 +67,33 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
   for (let lane = 0; lane < LANES; lane++) {
     const keeperPort = new MessageChannel().port1;
     const shared = new SharedArrayBuffer(8);
-    await lanes.start(lane, { process: identity, slots: LIMITS.slots, shards: [], dataFolder: '', requestTimeoutMs, keeperPort, counters: shared, progress: shared });
+    await lanes.start(lane, {
+      process: identity,
+      slots: LIMITS.slots,
+      shards: [],
+      dataFolder: '',
+      requestTimeoutMs,
+      keeperPort,
+      counters: shared,
+      progress: shared,
+    });
   }
   return { front, lanes, port: await front.listen() };
 }
 
-function runLoad(load: Load, port: number, seconds: number): Promise<{ sent: number; answered: number; failed: number }> {
+function runLoad(
+  load: Load,
+  port: number,
+  seconds: number,
+): Promise<{ sent: number; answered: number; failed: number }> {
   const file = fileURLToPath(new URL('./front-load.js', import.meta.url));
-  const values = [file, port, load.mode, load.opsPerFrame, load.opsPerSecond, seconds, load.sockets].map(String);
+  const values = [file, port, load.mode, load.opsPerFrame, load.opsPerSecond, seconds, load.sockets].map(
+    String,
+  );
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, values, (error, stdout) => (error ? reject(error) : resolve(JSON.parse(stdout))));
+    execFile(process.execPath, values, (error, stdout) =>
+      error ? reject(error) : resolve(JSON.parse(stdout)),
+    );
   });
 }
 

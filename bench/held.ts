@@ -67,11 +67,19 @@ async function run(
   say(
     `after kill -9 the standby served after ${tookMs.toFixed(0)} ms, ${kept} locks held, ${mebibytes(residentBytes(standby.pid))}`,
   );
+  say(takeovers(standby));
   await standby.kill();
   const againAt = performance.now();
   const again = await startHoldfast(where);
   servers.push(again);
   say(`killed again, and a new process started: served after ${(performance.now() - againAt).toFixed(0)} ms`);
+  say(takeovers(again));
+}
+
+/** What the server itself says about it. */
+function takeovers(server: HoldfastServer): string {
+  const lines = server.output.split('\n').filter((line) => line.includes('taken over'));
+  return lines.map((line) => `  ${line}`).join('\n');
 }
 
 function etcdMemory(etcd: readonly EtcdCluster[]): string {

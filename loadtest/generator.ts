@@ -246,18 +246,19 @@ export class Generator {
     const { rate, seconds, warmupSeconds } = this.#settings;
     const everyMs = (this.#ops * 1000 * this.#cycle.length) / rate;
     const startAt = performance.now() + 20;
-    const endAt = startAt + (warmupSeconds + seconds) * 1000;
+    const arrivals = Math.round(((warmupSeconds + seconds) * 1000) / everyMs);
+    const endAt = startAt + arrivals * everyMs;
     this.#recorder.start(startAt + warmupSeconds * 1000, endAt);
     this.#onDone = (block) => this.#advance(block);
-    let nextAt = startAt;
+    let arrived = 0;
+    const nextAt = (): number => startAt + arrived * everyMs;
     let lineAt = startAt + 1000;
     return new Promise((resolve) => {
       const tick = (): void => {
         const now = performance.now();
-        while (nextAt <= now && nextAt < endAt && this.#idle.size > 0) {
-          this.#recorder.arrival(nextAt, now, this.#ops);
-          this.#send(this.#idle.shift(), this.#cycle[0], nextAt);
-          nextAt += everyMs;
+        for (; arrived < arrivals && nextAt() <= now && this.#idle.size > 0; arrived++) {
+          this.#recorder.arrival(nextAt(), now, this.#ops);
+          this.#send(this.#idle.shift(), this.#cycle[0], nextAt());
         }
         this.#sendHeld(now);
         for (const connection of this.#connections) connection.flush();
@@ -266,15 +267,15 @@ export class Generator {
           lineAt += 1000;
         }
         if (now < endAt) setTimeout(tick, 1);
-        else resolve(this.#unsent(nextAt, endAt, everyMs));
+        else resolve(this.#unsent(arrivals - arrived));
       };
       tick();
     });
   }
 
   /** Arrivals that found no idle block to the end are unanswered, not forgotten. */
-  #unsent(nextAt: number, endAt: number, everyMs: number): void {
-    for (let at = nextAt; at < endAt; at += everyMs) this.#recorder.unsent(at, this.#ops);
+  #unsent(arrivals: number): void {
+    for (let i = 0; i < arrivals; i++) this.#recorder.unsent(this.#ops);
   }
 
   async #drain(): Promise<void> {

@@ -114,9 +114,10 @@ export class Recorder {
     if (intendedAt >= this.#from && intendedAt < this.#to) this.#offered += ops;
   }
 
-  unsent(intendedAt: number, ops: number): void {
-    this.offered(intendedAt, ops);
-    if (intendedAt >= this.#from) this.#unsent += ops;
+  /** They belong to the end of the measured time: the backlog is sent in order. */
+  unsent(ops: number): void {
+    this.#offered += ops;
+    this.#unsent += ops;
   }
 
   /** `ops` expected answers came at `now`. */

@@ -26,7 +26,8 @@ export class Collector {
 
   constructor(lanes: number, gate: LaneGate) {
     this.gate = gate;
-    for (let lane = 0; lane < lanes; lane++) this.open.push(new BatchBytes(new ArrayBuffer(LIMITS.batchSealBytes)));
+    for (let lane = 0; lane < lanes; lane++)
+      this.open.push(new BatchBytes(new ArrayBuffer(LIMITS.batchSealBytes)));
   }
 
   add(lane: number, op: Op): void {

@@ -70,7 +70,9 @@ export class Lanes implements LaneGate {
     this.threads = this.pool.threads.map((worker) => worker.threadId);
     for (let lane = 0; lane < settings.lanes; lane++) {
       this.options.push({ [queueOptionsSymbol]: { lane } });
-      this.pool.threads[lane].on('exit', (code) => this.fail(new Error(`lane ${lane}: its thread ended with ${code}`)));
+      this.pool.threads[lane].on('exit', (code) =>
+        this.fail(new Error(`lane ${lane}: its thread ended with ${code}`)),
+      );
     }
     this.pool.on('error', this.fail);
   }

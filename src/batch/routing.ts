@@ -100,7 +100,7 @@ export class Routing {
   /** Records that a lane sent back. */
   bounced(buffer: ArrayBuffer, length: number, now: number): void {
     const batch = new BatchBytes(buffer, length);
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       at = readRecord(batch, at, this.op);
       if (this.op.receivedAt + this.requestTimeoutMs <= now) this.tooLate(this.op);
       else this.route(this.op);

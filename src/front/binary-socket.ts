@@ -63,11 +63,14 @@ export class BinarySocket implements Connection {
     const bytes = new Uint8Array(message);
     const view = new DataView(message);
     const count = countRequests(view, bytes.length);
-    if (count < 0) return this.breakOff('bad_request', 'the sizes of its requests do not add up to the frame', 1007);
+    if (count < 0)
+      return this.breakOff('bad_request', 'the sizes of its requests do not add up to the frame', 1007);
     const refusal = this.refusal(count);
     this.flushing = true;
     if (refusal === undefined) this.take(bytes, view, count);
-    else for (let at = 0; at < bytes.length; at += view.getUint16(at, true)) this.tell(readRequestId(view, at), refusal);
+    else
+      for (let at = 0; at < bytes.length; at += view.getUint16(at, true))
+        this.tell(readRequestId(view, at), refusal);
     this.flush();
   }
 
@@ -127,7 +130,7 @@ export class BinarySocket implements Connection {
     connections.open += count;
     const receivedAt = clock.now();
     let done = 0;
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       // Read before the request is parsed, which may write to its bytes.
       const next = at + view.getUint16(at, true);
       const wrong = parseRequest(bytes, view, at, op);

@@ -45,11 +45,17 @@ export class ClusterView {
         state: this.stateOf(name),
         detail: this.detailOf(name),
         slots: slots.reduce((sum, count) => sum + count, 0),
-        owners: slots.flatMap((count, lane) => (count > 0 ? [{ process: this.identity.id, lane, slots: count }] : [])),
+        owners: slots.flatMap((count, lane) =>
+          count > 0 ? [{ process: this.identity.id, lane, slots: count }] : [],
+        ),
       };
     });
     const { id, address, version } = this.identity;
-    return JSON.stringify({ process: { id, address, version, lanes: this.lanes }, slots: this.routing.slots, shards });
+    return JSON.stringify({
+      process: { id, address, version, lanes: this.lanes },
+      slots: this.routing.slots,
+      shards,
+    });
   }
 
   /** up: all lanes that work on it say so; degraded: some; down: none; unknown: nobody has said a word. */

@@ -60,7 +60,7 @@ export class Connections implements Refuser {
   /** Answers of a lane, grouped by connection (lane/messages.ts, LaneAnswers). */
   answers(buffer: ArrayBuffer, length: number): void {
     const source = new AnswerBytes(buffer, length);
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       const number = source.view.getUint32(at, true);
       const from = at + GROUP_HEAD_BYTES;
       at = from + source.view.getUint32(at + 4, true);

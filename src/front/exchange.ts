@@ -106,7 +106,12 @@ export class Exchange {
   fault(code: ErrorCode, detail = detailOf(code), headers: Readonly<Record<string, string>> = {}): void {
     const { retryable } = CODES[code];
     const retryAfterMs = retryable && code !== 'outcome_unknown' ? LIMITS.retryAfterMs : 0;
-    this.failed(code, renderFault({ code, detail, problems: this.problems, retryAfterMs }), retryAfterMs, headers);
+    this.failed(
+      code,
+      renderFault({ code, detail, problems: this.problems, retryAfterMs }),
+      retryAfterMs,
+      headers,
+    );
   }
 
   malformed(problems: readonly Problem[] = this.problems): void {
@@ -121,7 +126,8 @@ export class Exchange {
     retryAfterMs: number,
     headers: Readonly<Record<string, string>> = {},
   ): void {
-    const all = retryAfterMs === 0 ? headers : { ...headers, 'Retry-After': `${Math.ceil(retryAfterMs / 1_000)}` };
+    const all =
+      retryAfterMs === 0 ? headers : { ...headers, 'Retry-After': `${Math.ceil(retryAfterMs / 1_000)}` };
     this.send(CODES[code].status, PROBLEM_TYPE, renderProblem(members, code, this.requestId), all);
   }
 
@@ -148,7 +154,12 @@ export class Exchange {
       413,
       PROBLEM_TYPE,
       renderProblem(
-        renderFault({ code: 'too_large', detail: `a body here has at most ${bytesMax} bytes`, problems: [], retryAfterMs: 0 }),
+        renderFault({
+          code: 'too_large',
+          detail: `a body here has at most ${bytesMax} bytes`,
+          problems: [],
+          retryAfterMs: 0,
+        }),
         'too_large',
         this.requestId,
       ),

@@ -107,7 +107,8 @@ export class Front {
       metrics,
       newRequestId: () => `${this.requestIdPrefix}-${(this.requestIds++).toString(36)}`,
       isDraining: () => this.draining,
-      originAllowed: (origin) => settings.allowOrigins.includes(origin) || settings.allowOrigins.includes('*'),
+      originAllowed: (origin) =>
+        settings.allowOrigins.includes(origin) || settings.allowOrigins.includes('*'),
       failed: (error, requestId) => log.error({ err: error, requestId }, 'a request met a defect'),
     };
     this.http = new Http(this.httpSettings);
@@ -139,19 +140,13 @@ export class Front {
 
   /** A message of a lane; logs are the caller's. */
   laneMessage(lane: number, message: LaneMessage): void {
-    const { routing, clock } = this.dependencies;
-    switch (message.kind) {
-      case 'answers':
-        return this.connections.answers(message.buffer, message.length);
-      case 'owned':
-      case 'lost':
-        return routing.ownership(lane, message);
-      case 'bounced':
-        return routing.bounced(message.buffer, message.length, clock.now());
-      case 'shard':
-        return this.cluster.shardState(lane, message);
-      default:
-        return;
+    try {
+      this.take(lane, message);
+    } catch (error) {
+      this.dependencies.log.error(
+        { err: error, lane, kind: message.kind },
+        'a message of a lane met a defect',
+      );
     }
   }
 
@@ -175,6 +170,23 @@ export class Front {
     this.stopListening();
     this.connections.shutDown();
     this.app.close();
+  }
+
+  private take(lane: number, message: LaneMessage): void {
+    const { routing, clock } = this.dependencies;
+    switch (message.kind) {
+      case 'answers':
+        return this.connections.answers(message.buffer, message.length);
+      case 'owned':
+      case 'lost':
+        return routing.ownership(lane, message);
+      case 'bounced':
+        return routing.bounced(message.buffer, message.length, clock.now());
+      case 'shard':
+        return this.cluster.shardState(lane, message);
+      default:
+        return;
+    }
   }
 
   private stopListening(): void {
@@ -212,7 +224,13 @@ export class Front {
     this.webSockets++;
     const data: SocketData = { protocol: protocol ?? JSON_PROTOCOL, socket: undefined, outlet: undefined };
     const key = request.getHeader('sec-websocket-key');
-    res.upgrade(data, key, offered === '' ? '' : data.protocol, request.getHeader('sec-websocket-extensions'), context);
+    res.upgrade(
+      data,
+      key,
+      offered === '' ? '' : data.protocol,
+      request.getHeader('sec-websocket-extensions'),
+      context,
+    );
   }
 
   private upgradeRefusal(
@@ -223,7 +241,8 @@ export class Front {
     if (origin !== '' && !this.httpSettings.originAllowed(origin)) {
       return (exchange) => exchange.fault('forbidden', 'This origin is not allowed.');
     }
-    if (query !== '') return (exchange) => exchange.malformed([{ pointer: 'query', detail: 'no parameters here' }]);
+    if (query !== '')
+      return (exchange) => exchange.malformed([{ pointer: 'query', detail: 'no parameters here' }]);
     if (protocol === undefined) {
       const detail = `one of ${JSON_PROTOCOL}, ${BINARY_PROTOCOL}, or none`;
       return (exchange) => exchange.malformed([{ pointer: 'header/Sec-WebSocket-Protocol', detail }]);

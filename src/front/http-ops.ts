@@ -10,7 +10,14 @@ import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
 import { Answer, AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import { type Fields, JSON_OPS, type JsonRequest, NOT_YET, OpBuilder, Place } from '../protocol/json-request.ts';
+import {
+  type Fields,
+  JSON_OPS,
+  type JsonRequest,
+  NOT_YET,
+  OpBuilder,
+  Place,
+} from '../protocol/json-request.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -36,7 +43,8 @@ export function submitOne(
   builder.begin(kind, '');
   builder.nameBytes(name, 'path/name');
   if (kind === Kind.renew || kind === Kind.release) {
-    if (lockToken === '') builder.problem('header/Holdfast-Lock-Token', 'missing: the lock token of the claim');
+    if (lockToken === '')
+      builder.problem('header/Holdfast-Lock-Token', 'missing: the lock token of the claim');
     else builder.token(lockToken, 'header/Holdfast-Lock-Token');
   }
   builder.fields(fields, Place.body, []);
@@ -78,7 +86,8 @@ function buildItem(item: unknown, i: number): void {
   }
   const fields = item as Fields;
   const kind = typeof fields.op === 'string' ? JSON_OPS.get(fields.op) : undefined;
-  if (kind === undefined) return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
+  if (kind === undefined)
+    return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
   if (fields.waitMs !== undefined) builder.problem(`${pointer}/waitMs`, 'an op of a batch does not wait');
   builder.begin(kind, pointer);
   builder.fields(fields, Place.item, ITEM_SKIPPED);
@@ -104,7 +113,7 @@ abstract class HttpOps implements Connection {
   }
 
   answers(source: AnswerBytes, from: number, end: number): void {
-    for (let at = from; at < end; ) {
+    for (let at = from; at < end;) {
       at = readAnswer(source, at, answer);
       this.answered(source);
     }
@@ -203,7 +212,11 @@ class Batch extends HttpOps {
 
   refuse(id: number, code: ErrorCode): void {
     const { retryAfterMs } = LIMITS;
-    this.result(id, CODES[code].status, renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs }));
+    this.result(
+      id,
+      CODES[code].status,
+      renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs }),
+    );
   }
 
   protected giveUp(): void {

@@ -72,7 +72,8 @@ export class Http {
   private dispatch(exchange: Exchange, request: HttpRequest): void {
     const { origin, path, method } = exchange;
     if (origin !== '') {
-      if (!this.settings.originAllowed(origin)) return exchange.fault('forbidden', 'This origin is not allowed.');
+      if (!this.settings.originAllowed(origin))
+        return exchange.fault('forbidden', 'This origin is not allowed.');
       exchange.allow(origin);
     }
     const methods = this.methodsOf(path);
@@ -121,7 +122,8 @@ export class Http {
     }
     if (exchange.problems.length > 0) return exchange.malformed();
     const name = nameOf(exchange);
-    if (name !== undefined && this.admitted(exchange)) submitOne(this.settings, exchange, Kind.get, name, '', {});
+    if (name !== undefined && this.admitted(exchange))
+      submitOne(this.settings, exchange, Kind.get, name, '', {});
   }
 
   private list(exchange: Exchange): void {
@@ -207,7 +209,8 @@ function nameOf(exchange: Exchange): Buffer | undefined {
 function preflight(exchange: Exchange, allow: string): void {
   exchange.empty(204, {
     'Access-Control-Allow-Methods': allow,
-    'Access-Control-Allow-Headers': 'Authorization, Content-Type, Holdfast-Lock-Token, Idempotency-Key, X-Request-Id, Traceparent',
+    'Access-Control-Allow-Headers':
+      'Authorization, Content-Type, Holdfast-Lock-Token, Idempotency-Key, X-Request-Id, Traceparent',
     'Access-Control-Max-Age': '600',
   });
 }

@@ -11,7 +11,14 @@ import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import { type Fields, JSON_OPS, type JsonRequest, NOT_YET, OpBuilder, Place } from '../protocol/json-request.ts';
+import {
+  type Fields,
+  JSON_OPS,
+  type JsonRequest,
+  NOT_YET,
+  OpBuilder,
+  Place,
+} from '../protocol/json-request.ts';
 import type { SocketContext } from './binary-socket.ts';
 import type { Connection } from './connections.ts';
 import type { Outlet } from './sending.ts';
@@ -45,6 +52,8 @@ export class JsonSocket implements Connection {
   private alone: string[] = [];
   private grouped: string[] = [];
   private flushing = false;
+  /** When the frame that is being taken had been read. */
+  private receivedAt = 0;
 
   constructor(context: SocketContext, outlet: Outlet) {
     this.context = context;
@@ -54,12 +63,13 @@ export class JsonSocket implements Connection {
 
   message(message: ArrayBuffer, isBinary: boolean): void {
     this.flushing = true;
+    this.receivedAt = this.context.clock.now();
     this.take(message, isBinary);
     this.flush();
   }
 
   answers(source: AnswerBytes, from: number, end: number): void {
-    for (let at = from; at < end; ) {
+    for (let at = from; at < end;) {
       at = readAnswer(source, at, answer);
       const open = this.finish(answer.id);
       if (open === undefined) continue;
@@ -142,19 +152,22 @@ export class JsonSocket implements Connection {
     const kind = typeof fields.op === 'string' ? JSON_OPS.get(fields.op) : undefined;
     if (kind === undefined) {
       const later = OPS_LATER.has(fields.op as string);
-      const detail = later ? `${fields.op as string} is ${NOT_YET}` : `one of ${[...JSON_OPS.keys(), 'ping', 'cancel'].join(', ')}`;
+      const detail = later
+        ? `${fields.op as string} is ${NOT_YET}`
+        : `one of ${[...JSON_OPS.keys(), 'ping', 'cancel'].join(', ')}`;
       return this.refused(clientId, later ? detail : 'no such op', [{ pointer: '/op', detail }], inArray);
     }
     this.submit(clientId, kind, fields, inArray);
   }
 
   private submit(clientId: ClientId, kind: number, fields: Fields, inArray: boolean): void {
-    const { connections, routing, clock } = this.context;
+    const { connections, routing } = this.context;
     builder.clear();
     builder.begin(kind, '');
     builder.fields(fields, Place.item, SKIPPED);
     builder.end();
-    if (builder.problems.length > 0) return this.refused(clientId, 'the request is malformed', builder.problems, inArray);
+    if (builder.problems.length > 0)
+      return this.refused(clientId, 'the request is malformed', builder.problems, inArray);
     const request = builder.request();
     if (this.context.isDraining()) return this.fault(clientId, 'draining', inArray, '');
     if (this.requests.size >= LIMITS.socketRequestsMax || connections.full(1)) {
@@ -163,8 +176,8 @@ export class JsonSocket implements Connection {
     const { op } = builder;
     op.id = this.freeId();
     op.connection = this.number;
-    op.receivedAt = clock.now();
-    this.requests.set(op.id, { clientId, request, receivedAt: op.receivedAt, inArray });
+    op.receivedAt = this.receivedAt;
+    this.requests.set(op.id, { clientId, request, receivedAt: this.receivedAt, inArray });
     this.clientIds.add(clientId);
     connections.open++;
     routing.submit(op);
@@ -209,12 +222,27 @@ export class JsonSocket implements Connection {
     this.answer(clientId, CODES[code].status, members, inArray);
   }
 
-  private refused(clientId: ClientId | null, detail: string, problems: readonly Problem[], inArray: boolean): void {
-    this.answer(clientId, 400, renderFault({ code: 'bad_request', detail, problems, retryAfterMs: 0 }), inArray);
+  private refused(
+    clientId: ClientId | null,
+    detail: string,
+    problems: readonly Problem[],
+    inArray: boolean,
+  ): void {
+    this.answer(
+      clientId,
+      400,
+      renderFault({ code: 'bad_request', detail, problems, retryAfterMs: 0 }),
+      inArray,
+    );
   }
 
   private broken(code: ErrorCode, detail: string): void {
-    this.answer(null, CODES[code].status, renderFault({ code, detail, problems: [], retryAfterMs: 0 }), false);
+    this.answer(
+      null,
+      CODES[code].status,
+      renderFault({ code, detail, problems: [], retryAfterMs: 0 }),
+      false,
+    );
   }
 }
 

@@ -43,7 +43,10 @@ export function submitListing(context: HttpContext, lanes: number, exchange: Exc
   if (query === undefined) return exchange.malformed();
   const { routing, connections } = context;
   if (routing.ownedCount < routing.slots) {
-    return exchange.fault('shard_unavailable', 'Not every shard is served here at the moment, so the list would have gaps.');
+    return exchange.fault(
+      'shard_unavailable',
+      'Not every shard is served here at the moment, so the list would have gaps.',
+    );
   }
   const owned = routing.ownedBy(lanes);
   const pages = owned.reduce((count, slots) => count + (slots > 0 ? 1 : 0), 0);
@@ -72,7 +75,9 @@ function readListQuery(exchange: Exchange, slots: number): Query | undefined {
 /** A prefix may be `.` or `..`: only whole names may not. */
 function checkPrefix(prefix: Buffer): string {
   const longer = Buffer.concat([prefix, Buffer.from('x')]);
-  return prefix.length === LIMITS.nameBytesMax ? checkName(prefix, 0, prefix.length) : checkName(longer, 0, longer.length);
+  return prefix.length === LIMITS.nameBytesMax
+    ? checkName(prefix, 0, prefix.length)
+    : checkName(longer, 0, longer.length);
 }
 
 /** The position's slot and key, in base64url: opaque to clients. */
@@ -139,7 +144,7 @@ class Listing implements Connection {
   }
 
   answers(source: AnswerBytes, from: number, end: number): void {
-    for (let at = from; at < end && this.left > 0; ) {
+    for (let at = from; at < end && this.left > 0;) {
       at = readAnswer(source, at, this.answer);
       if (this.answer.code !== 0) return this.fail(codeOfWire(this.answer.code) ?? 'internal');
       this.addPage(source, this.answer.detailAt, this.answer.detailAt + this.answer.detailLength);

@@ -33,7 +33,11 @@ function hexValue(code: number): number {
 }
 
 /** Query parameters as text, each at most once and all of `allowed`; what is wrong is added to `problems`. */
-export function readQuery(query: string, allowed: readonly string[], problems: Problem[]): Map<string, string> {
+export function readQuery(
+  query: string,
+  allowed: readonly string[],
+  problems: Problem[],
+): Map<string, string> {
   const found = new Map<string, string>();
   if (query === '') return found;
   for (const pair of query.split('&')) {

@@ -16,7 +16,7 @@ import {
   VERDICT_EXPIRES_AT,
   writeAnswer,
 } from '../protocol/answer.ts';
-import { Todo, UNARMED, type Round } from './round.ts';
+import { Todo, type Round } from './round.ts';
 
 const outcome = new Outcome();
 const answer = new Answer();
@@ -52,11 +52,7 @@ export function decide(round: Round, slot: Slot, op: Op, now: number): boolean {
   round.fencingToken[i] = outcome.fencingToken;
   round.ttlMs[i] = outcome.ttlMs;
   round.expiresAt[i] = start + expiresAt;
-  if (todo & Todo.claim) {
-    const { claims } = slot;
-    round.promisedUntil[i] = claims.promisedUntil(outcome.row);
-    if (outcome.armable) claims.arm(outcome.row, outcome.fencingToken, claims.promisedUntil(outcome.row), UNARMED + round.serial);
-  }
+  if (todo & Todo.claim) round.promisedUntil[i] = slot.claims.promisedUntil(outcome.row);
   return outcome.changed;
 }
 

@@ -13,7 +13,7 @@ import type { Slot } from '../lock/slot.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import { Answer, AnswerBytes, CLAIM_EXPIRES_AT, CLAIM_WAITED_AT, readAnswer, Section, writeAnswer } from '../protocol/answer.ts';
 import type { LaneMessage } from './messages.ts';
-import { Todo, UNARMED, type Round } from './round.ts';
+import { Todo, type Round } from './round.ts';
 
 /** When the round trip was sent and when it had returned, monotonic ms. */
 export interface RoundTimes {
@@ -99,23 +99,15 @@ export class Delivery {
     this.instead.fill(-1, 0, count);
   }
 
-  /**
-   * The claim's two ends: what the client is promised, and when the owner frees
-   * it (DESIGN §4). A claim with a later renewal under way stays unarmed.
-   */
+  /** The claim's two ends: what the client is promised, and when the owner frees it (DESIGN §4). */
   private arm(round: Round, i: number, times: RoundTimes): void {
-    const claims = this.host.slotOf(round.slot[i])?.claims;
-    const row = round.row[i];
-    if (claims === undefined || !claims.is(row, round.fencingToken[i])) return;
+    const slot = this.host.slotOf(round.slot[i]);
+    if (slot === undefined) return;
     const ttlMs = round.ttlMs[i];
-    const promisedUntil = times.sentAt + ttlMs;
-    if (claims.freeAt(row) !== UNARMED + round.serial) {
-      claims.arm(row, round.fencingToken[i], promisedUntil, claims.freeAt(row));
-      return;
-    }
     const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
-    claims.arm(row, round.fencingToken[i], promisedUntil, freeAt);
-    this.host.armed(round.slot[i], row, freeAt);
+    if (slot.claims.arm(round.row[i], round.fencingToken[i], times.sentAt + ttlMs, freeAt)) {
+      this.host.armed(round.slot[i], round.row[i], freeAt);
+    }
   }
 
   private fillTimes(round: Round, i: number, times: RoundTimes): void {

@@ -16,7 +16,6 @@ import { list } from './listing.ts';
 import type { LaneMessage, ProcessIdentity } from './messages.ts';
 import type { Parked } from './parked.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
-import { UNARMED } from './round.ts';
 import { ShardLane, type LaneHost } from './shard-lane.ts';
 
 export interface LaneDependencies {
@@ -147,7 +146,7 @@ export class Lane implements LaneHost {
     if (!(at > 0 && at <= now)) return;
     claims.setTimerAt(row, 0);
     const again = this.owners[hold.slot.number]!.expire(hold, row, now);
-    if (again !== 0 && again < UNARMED) this.watch(hold, row, again);
+    if (again !== 0 && again !== Infinity) this.watch(hold, row, again);
   }
 
   private watch(hold: Hold, row: number, freeAt: number): void {

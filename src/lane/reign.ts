@@ -98,6 +98,7 @@ export class Reign {
   private async look(term: Term): Promise<void> {
     const living = await livingTerms(this.store);
     this.shard.markUp();
+    this.shard.count();
     if (this.shard.currentTerm !== term || this.stopped) return;
     if (!living.has(term.id)) {
       this.shard.loseTerm();

@@ -30,17 +30,9 @@ export const Todo = {
 
 const FIRST_CAPACITY = 1_024;
 
-/**
- * A claim whose grant or renewal is under way has this plus its round's serial
- * as `freeAt`: a time that never comes, and that tells a later renewal from ours.
- */
-export const UNARMED = 2 ** 52;
-
 export class Round {
   readonly effects = new EffectWriter(COMMIT_HEADROOM + LIMITS.entryBytesMax, COMMIT_HEADROOM);
   readonly answers = new AnswerBytes();
-  /** Another one for each use of the round. */
-  serial = 0;
   count = 0;
   /** Answers that have not left. */
   waiting = 0;

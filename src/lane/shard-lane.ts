@@ -72,8 +72,6 @@ export class ShardLane {
   private checkpoints: Checkpoints | undefined;
   /** Seq of the last entry that was sent. */
   private sentSeq = 0;
-  /** Of the last round that was begun. */
-  private serial = 0;
   private doubtSince = 0;
   private up = false;
   private stopping = false;
@@ -158,7 +156,6 @@ export class ShardLane {
   private send(term: Term): void {
     const round = this.open;
     this.open = this.idle.pop() ?? new Round();
-    this.open.serial = ++this.serial;
     this.flight = round;
     this.flightSince = this.host.clock.now();
     const { effects } = round;
@@ -214,6 +211,13 @@ export class ShardLane {
     const again = expire(hold.slot, row, now, this.open.effects);
     if (hold.slot.counter !== before) this.checkpoints?.touched(hold, this.sentSeq + 1);
     return again;
+  }
+
+  /** What it holds, for the metrics. */
+  count(): void {
+    let claims = 0;
+    for (const hold of this.holds.values()) claims += hold.slot.claims.count;
+    this.host.counters.setHeld(this.index, claims);
   }
 
   /** Ends the requests whose time is up. To be called every few ten milliseconds. */

@@ -316,7 +316,8 @@ function readDetail({ bytes, view }: ByteSource, from: number, end: number, answ
 
 /** The offset `length` bytes after `from`, which must not be past `end`. */
 function need(from: number, length: number, end: number): number {
-  if (from + length > end) throw new ProtocolError(`${length} bytes expected at ${from}, ${end - from} are left`);
+  if (from + length > end)
+    throw new ProtocolError(`${length} bytes expected at ${from}, ${end - from} are left`);
   return from + length;
 }
 

@@ -48,7 +48,13 @@ export class GrowingBytes implements ByteSource {
 }
 
 /** A loop, not `set` of a `subarray`: for the few bytes of a name or token it is several times faster. */
-export function copyBytes(from: Uint8Array, at: number, length: number, to: Uint8Array, toAt: number): number {
+export function copyBytes(
+  from: Uint8Array,
+  at: number,
+  length: number,
+  to: Uint8Array,
+  toAt: number,
+): number {
   for (let i = 0; i < length; i++) to[toAt + i] = from[at + i];
   return toAt + length;
 }

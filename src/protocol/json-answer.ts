@@ -19,7 +19,8 @@ const DETAILS: Partial<Record<ErrorCode, string>> = {
   overloaded: 'Too many requests are waiting. Nothing was changed; try again later.',
   moving: 'The slot of this lock has no owner at the moment. Nothing was changed; try again.',
   draining: 'This process is shutting down. Nothing was changed; try another one.',
-  outcome_unknown: 'The shard did not answer in time; it may have taken effect. Repeat with the same lockToken.',
+  outcome_unknown:
+    'The shard did not answer in time; it may have taken effect. Repeat with the same lockToken.',
   internal: 'A defect in Holdfast; the log has more under this request id.',
 };
 
@@ -56,7 +57,8 @@ function renderClaim(answer: Answer, request: JsonRequest): string {
   let text = `"name":${request.quotedName},"lockToken":"${request.lockToken}","fencingToken":${answer.fencingToken}`;
   text += `,"mode":"${MODE_NAMES[answer.mode]}"`;
   if (answer.limit !== 0) text += `,"limit":${answer.limit}`;
-  if (answer.ownerLength !== 0) text += `,"owner":${quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength)}`;
+  if (answer.ownerLength !== 0)
+    text += `,"owner":${quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength)}`;
   if (answer.sessionLength !== 0) {
     text += `,"sessionId":${quote(answer.sessionBytes, answer.sessionAt, answer.sessionLength)}`;
   }

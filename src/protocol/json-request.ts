@@ -125,20 +125,10 @@ export class OpBuilder {
     this.quotedName = JSON.stringify(this.bytes.toString('utf8', op.keyAt, this.length));
   }
 
-  /** A lock token, from wherever `pointer` says. */
+  /** A lock token from elsewhere than a field, as `pointer` says. */
   token(value: unknown, pointer: string): void {
-    const at = this.length;
-    const length = this.put(value, LIMITS.tokenBytesMax);
-    const packed = length < 0 ? -1 : packToken(this.bytes, at, length);
-    // Sixteen characters are not a UUID's sixteen bytes.
-    const wrong = checkToken(this.bytes, at, length === UUID_BYTES ? -1 : packed);
-    if (wrong !== '') {
-      this.problem(pointer, wrong);
-      return;
-    }
-    this.op.tokenAt = at;
-    this.op.tokenLength = packed;
-    this.lockToken = value as string;
+    const wrong = this.takeToken(value);
+    if (wrong !== '') this.problem(pointer, wrong);
   }
 
   /** Takes all fields of `fields`; `skip` are those that the caller has read. */
@@ -183,7 +173,7 @@ export class OpBuilder {
       case 'name':
         return this.name(value);
       case 'lockToken':
-        return this.token(value, this.at(field));
+        return this.lockTokenField(value);
       case 'ttlMs':
         return this.ttl(value);
       case 'owner':
@@ -198,6 +188,25 @@ export class OpBuilder {
       default:
         return this.later(field, value);
     }
+  }
+
+  private lockTokenField(value: unknown): void {
+    const wrong = this.takeToken(value);
+    if (wrong !== '') this.problem(this.at('lockToken'), wrong);
+  }
+
+  /** Returns what is wrong with it, or ''. */
+  private takeToken(value: unknown): string {
+    const at = this.length;
+    const length = this.put(value, LIMITS.tokenBytesMax);
+    const packed = length < 0 ? -1 : packToken(this.bytes, at, length);
+    // Sixteen characters are not a UUID's sixteen bytes.
+    const wrong = checkToken(this.bytes, at, length === UUID_BYTES ? -1 : packed);
+    if (wrong !== '') return wrong;
+    this.op.tokenAt = at;
+    this.op.tokenLength = packed;
+    this.lockToken = value as string;
+    return '';
   }
 
   private name(value: unknown): void {

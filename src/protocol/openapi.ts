@@ -81,7 +81,12 @@ function lockPaths(): object {
   return {
     '/v1/locks/{name}': {
       parameters: [NAME],
-      post: call('Acquire', { 201: 'Claim', 200: 'Claim' }, [...OF_OPS, 'lock_held', 'not_held'], 'AcquireBody'),
+      post: call(
+        'Acquire',
+        { 201: 'Claim', 200: 'Claim' },
+        [...OF_OPS, 'lock_held', 'not_held'],
+        'AcquireBody',
+      ),
       put: call('Renew', { 200: 'Claim' }, [...OF_OPS, 'not_held'], 'RenewBody', [TOKEN]),
       delete: call('Release', { 204: undefined }, [...OF_OPS, 'not_held'], undefined, [TOKEN]),
       get: call('Look at one lock', { 200: 'LockState' }, OF_OPS, undefined, [
@@ -121,7 +126,13 @@ function otherPaths(): object {
   };
 }
 
-const NAME = { name: 'name', in: 'path', required: true, schema: { type: 'string' }, description: 'Percent-encoded' };
+const NAME = {
+  name: 'name',
+  in: 'path',
+  required: true,
+  schema: { type: 'string' },
+  description: 'Percent-encoded',
+};
 const TOKEN = { name: 'Holdfast-Lock-Token', in: 'header', required: true, schema: { type: 'string' } };
 
 function query(name: string, schema: object): object {
@@ -137,7 +148,8 @@ function call(
 ): object {
   const responses: Record<string, object> = {};
   for (const [status, component] of Object.entries(answers)) {
-    responses[status] = component === undefined ? { description: summary } : { description: component, ...json(component) };
+    responses[status] =
+      component === undefined ? { description: summary } : { description: component, ...json(component) };
   }
   for (const code of errors) {
     const { status } = CODES[code];

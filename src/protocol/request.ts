@@ -17,7 +17,15 @@
 import { Kind, OpFlag, type Op } from '../op.ts';
 import { copyBytes, GrowingBytes, readU64, writeU64 } from './bytes.ts';
 import { makeToken } from './token.ts';
-import { checkMetadata, checkNameFast, checkOwner, checkToken, checkTtl, packToken, UUID_BYTES } from './words.ts';
+import {
+  checkMetadata,
+  checkNameFast,
+  checkOwner,
+  checkToken,
+  checkTtl,
+  packToken,
+  UUID_BYTES,
+} from './words.ts';
 
 /** Answered by the front alone; behind the kinds of op.ts. */
 export const PING = 7;
@@ -131,7 +139,8 @@ function parseVerify(view: DataView, at: number, size: number, op: Op): string {
   const wrong = checkTexts(view, op, at + size);
   if (wrong !== '') return wrong;
   if (op.fencingToken > Number.MAX_SAFE_INTEGER) return 'a fencing token is at most 2^53 - 1';
-  if (op.fencingToken !== 0 && op.tokenLength !== 0) return 'verify takes a fencing token or a lock token, not both';
+  if (op.fencingToken !== 0 && op.tokenLength !== 0)
+    return 'verify takes a fencing token or a lock token, not both';
   return op.fencingToken !== 0 ? '' : checkShownToken(op);
 }
 
@@ -211,5 +220,6 @@ export function writeRequest(out: GrowingBytes, op: Op): void {
   let to = copyBytes(op.bytes, op.keyAt, op.keyLength, bytes, at + fixed);
   if (hasToken) to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
   if (kind === Kind.acquire) to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
-  if (kind === Kind.acquire || kind === Kind.renew) copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+  if (kind === Kind.acquire || kind === Kind.renew)
+    copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
 }

@@ -29,7 +29,10 @@ const durationMs = z.int().min(0);
 
 const acquireFields = {
   ttlMs: ttlMs.default(LIMITS.ttlMsDefault).optional(),
-  mode: z.literal('exclusive').optional().describe('shared and semaphore are not supported by this version yet'),
+  mode: z
+    .literal('exclusive')
+    .optional()
+    .describe('shared and semaphore are not supported by this version yet'),
   waitMs: z.literal(0).optional().describe('Waiting is not supported by this version yet'),
   lockDelayMs: z.literal(0).optional().describe('Not supported by this version yet'),
   lockToken: lockToken.optional(),
@@ -45,7 +48,8 @@ export const releaseBody = z.strictObject({});
 export const verifyBody = z.strictObject(verifyFields).describe('Either fencingToken or lockToken');
 
 const { waitMs: _, ...acquireInBatch } = acquireFields;
-const item = <T extends z.ZodRawShape>(op: string, fields: T) => z.strictObject({ op: z.literal(op), name, ...fields });
+const item = <T extends z.ZodRawShape>(op: string, fields: T) =>
+  z.strictObject({ op: z.literal(op), name, ...fields });
 
 export const batchItem = z.discriminatedUnion('op', [
   item('acquire', acquireInBatch),
@@ -95,7 +99,9 @@ export const verdict = z.object({
   expiresInMs: durationMs.optional(),
 });
 export const batchResults = z.object({
-  results: z.array(z.object({ status: z.int() }).loose().describe('The body of the op alone, with its status')),
+  results: z.array(
+    z.object({ status: z.int() }).loose().describe('The body of the op alone, with its status'),
+  ),
 });
 
 const errorFields = {

@@ -35,7 +35,16 @@ async function start(count: number): Promise<Lanes> {
   const shared = new SharedArrayBuffer(8);
   for (let lane = 0; lane < count; lane++) {
     const keeperPort = new MessageChannel().port1;
-    const setup = { process: identity, slots: 4_096, shards: [], dataFolder: '', requestTimeoutMs: 1_000, keeperPort, counters: shared, progress: shared };
+    const setup = {
+      process: identity,
+      slots: 4_096,
+      shards: [],
+      dataFolder: '',
+      requestTimeoutMs: 1_000,
+      keeperPort,
+      counters: shared,
+      progress: shared,
+    };
     await started.start(lane, setup);
   }
   return started;

@@ -21,14 +21,19 @@ beforeEach(() => {
   const gate = {
     send(lane: number, buffer: ArrayBuffer, length: number) {
       const op = new Op();
-      for (let at = 0; at < length; ) {
+      for (let at = 0; at < length;) {
         at = readRecord(new BatchBytes(buffer, length), at, op);
         const key = Buffer.from(op.bytes.slice(op.keyAt, op.keyAt + op.keyLength)).toString();
         sent.push({ lane, id: op.id, slot: op.slot, key });
       }
     },
   };
-  const settings = { slots: SLOTS, hashKey: { k0: 7, k1: 8 }, shards: ['s0', 's1'], requestTimeoutMs: TIMEOUT_MS };
+  const settings = {
+    slots: SLOTS,
+    hashKey: { k0: 7, k1: 8 },
+    shards: ['s0', 's1'],
+    requestTimeoutMs: TIMEOUT_MS,
+  };
   routing = new Routing(new Collector(3, gate), settings);
   routing.answerWith({ refuse: (connection, id, code) => refused.push({ connection, id, code }) });
 });
@@ -63,7 +68,8 @@ test('an op goes to the lane that owns its slot', async () => {
 
 test('names with one tag share a slot', async () => {
   own(0, ALL);
-  for (const [id, name] of ['{order-7}', '{order-7}/stock', 'a{order-7}b', 'order-7'].entries()) submit(name, id);
+  for (const [id, name] of ['{order-7}', '{order-7}/stock', 'a{order-7}b', 'order-7'].entries())
+    submit(name, id);
   await turn();
   const [a, b, c, d] = sent.map(({ slot }) => slot);
   expect([b, c]).toEqual([a, a]);

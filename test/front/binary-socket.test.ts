@@ -40,12 +40,25 @@ test('a lock from acquire to release', async () => {
   const name = `bin-${names++}`;
   client.ws.send(frameOf({ id: 1, name, flags: OpFlag.full, owner: 'me', ttlMs: 5_000 }));
   const [taken] = await binaryAnswers(client, 1);
-  expect(taken).toMatchObject({ id: 1, status: 201, code: 0, sections: Section.claim | Section.token | Section.labels, owner: 'me' });
+  expect(taken).toMatchObject({
+    id: 1,
+    status: 201,
+    code: 0,
+    sections: Section.claim | Section.token | Section.labels,
+    owner: 'me',
+  });
   expect(taken.lockToken).toMatch(/^[0-9a-f-]{36}$/);
   const { lockToken: token, fencingToken } = taken;
   client.ws.send(frameOf({ id: 2, name, token: TOKEN }, { id: 3, name, token }));
   const [held, again] = await binaryAnswers(client, 2);
-  expect(held).toMatchObject({ id: 2, status: 409, code: CODES.lock_held.wire, sections: Section.holder | Section.queue, owner: 'me', fencingToken });
+  expect(held).toMatchObject({
+    id: 2,
+    status: 409,
+    code: CODES.lock_held.wire,
+    sections: Section.holder | Section.queue,
+    owner: 'me',
+    fencingToken,
+  });
   expect(again).toMatchObject({ id: 3, status: 200, sections: Section.claim, fencingToken });
   client.ws.send(
     frameOf(
@@ -58,13 +71,22 @@ test('a lock from acquire to release', async () => {
     ),
   );
   const answers = await binaryAnswers(client, 6);
-  expect(answers.map(({ id, status }) => [id, status])).toEqual([[4, 200], [5, 200], [6, 200], [7, 200], [8, 204], [9, 410]]);
+  expect(answers.map(({ id, status }) => [id, status])).toEqual([
+    [4, 200],
+    [5, 200],
+    [6, 200],
+    [7, 200],
+    [8, 204],
+    [9, 410],
+  ]);
   expect([answers[2].answer.current, answers[3].answer.current]).toEqual([true, false]);
 });
 
 test('the requests of one turn make one batch, the answers of one round one frame', async () => {
   const before = rig.lane.batches;
-  client.ws.send(frameOf(...Array.from({ length: 64 }, (_, id) => ({ id, name: `turn-${names}-${id}`, token: TOKEN }))));
+  client.ws.send(
+    frameOf(...Array.from({ length: 64 }, (_, id) => ({ id, name: `turn-${names}-${id}`, token: TOKEN }))),
+  );
   await client.until(() => client.frames.length > 0);
   expect(rig.lane.batches - before).toBe(1);
   expect((await binaryAnswers(client, 64)).map(({ status }) => status)).toEqual(new Array(64).fill(201));
@@ -78,7 +100,9 @@ test('a ping is answered by the front', async () => {
 });
 
 test('a wrong request spoils only itself and says why', async () => {
-  client.ws.send(frameOf({ id: 1, name: '.' }, { kind: Kind.get, id: 2, name: 'fine' }, { id: 3, name: 'a', ttlMs: 5 }));
+  client.ws.send(
+    frameOf({ id: 1, name: '.' }, { kind: Kind.get, id: 2, name: 'fine' }, { id: 3, name: 'a', ttlMs: 5 }),
+  );
   const answers = await binaryAnswers(client, 3);
   const byId = new Map(answers.map((answer) => [answer.id, answer]));
   expect(byId.get(1)).toMatchObject({ status: 400, code: CODES.bad_request.wire, sections: Section.detail });
@@ -93,7 +117,9 @@ describe('frames that cannot be read end the socket, with a word', () => {
     frame.writeUInt16LE(frame.readUInt16LE(0) + 1, 0);
     const before = rig.lane.ops;
     client.ws.send(frame);
-    expect(await binaryAnswers(client, 1)).toMatchObject([{ id: NO_ID, status: 400, code: CODES.bad_request.wire }]);
+    expect(await binaryAnswers(client, 1)).toMatchObject([
+      { id: NO_ID, status: 400, code: CODES.bad_request.wire },
+    ]);
     expect((await client.end()).code).toBe(1007);
     expect(rig.lane.ops).toBe(before);
   });
@@ -112,7 +138,11 @@ describe('frames that cannot be read end the socket, with a word', () => {
 
   test('a frame over the limit', async () => {
     client.ws.send(Buffer.alloc(LIMITS.frameBytesMax + 1));
-    expect((await binaryAnswers(client, 1))[0]).toMatchObject({ id: NO_ID, status: 413, code: CODES.too_large.wire });
+    expect((await binaryAnswers(client, 1))[0]).toMatchObject({
+      id: NO_ID,
+      status: 413,
+      code: CODES.too_large.wire,
+    });
     expect((await client.end()).code).toBe(1009);
   });
 
@@ -120,7 +150,9 @@ describe('frames that cannot be read end the socket, with a word', () => {
     const one = frameOf({ kind: Kind.get, id: 5, name: 'n'.repeat(502) });
     expect(one.length).toBe(512);
     client.ws.send(Buffer.concat(new Array<Buffer>(LIMITS.frameBytesMax / 512).fill(one)));
-    expect((await binaryAnswers(client, 2_048)).every(({ id, status }) => id === 5 && status === 200)).toBe(true);
+    expect((await binaryAnswers(client, 2_048)).every(({ id, status }) => id === 5 && status === 200)).toBe(
+      true,
+    );
   });
 });
 
@@ -128,7 +160,8 @@ test('arbitrary frames are answered or end the socket, and never hurt the next o
   const frames = fc.sample(fc.uint8Array({ maxLength: 200 }), 150);
   for (const [i, bytes] of frames.entries()) {
     // Half of them with a sound first size, to come further.
-    if (i % 2 === 0 && bytes.length >= 8) new DataView(bytes.buffer, bytes.byteOffset).setUint16(0, bytes.length, true);
+    if (i % 2 === 0 && bytes.length >= 8)
+      new DataView(bytes.buffer, bytes.byteOffset).setUint16(0, bytes.length, true);
     const other = await Client.open(rig.url, 'holdfast.v1.bin');
     other.ws.send(bytes);
     other.ws.send(frameOf({ kind: PING, id: 4_242 }));
@@ -158,7 +191,9 @@ test('too many open requests are refused, each by its id, and the socket goes on
 test('a reader that does not read is closed and costs a bounded amount of memory', async () => {
   const { ws } = client;
   const name = 'n'.repeat(500);
-  client.ws.send(frameOf({ id: 1, name, owner: 'o'.repeat(256), metadata: JSON.stringify({ a: 'x'.repeat(1_000) }) }));
+  client.ws.send(
+    frameOf({ id: 1, name, owner: 'o'.repeat(256), metadata: JSON.stringify({ a: 'x'.repeat(1_000) }) }),
+  );
   await binaryAnswers(client, 1);
   // What is read stays in the client's kernel buffer from here on.
   (ws as unknown as { _socket: { pause(): void } })._socket.pause();

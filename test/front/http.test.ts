@@ -28,7 +28,12 @@ afterEach(() => {
 
 afterAll(() => rig.stop());
 
-async function call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Reply> {
+async function call(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Reply> {
   const type: Record<string, string> = body === undefined ? {} : { 'content-type': 'application/json' };
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   const init = { method, headers: { ...type, ...headers }, ...(text !== undefined && { body: text }) };
@@ -45,7 +50,11 @@ function expectProblem(reply: Reply, code: ErrorCode): string[] {
   expect(reply.status).toBe(CODES[code].status);
   expect(reply.headers.get('content-type')).toBe('application/problem+json');
   const document = problem.parse(reply.body);
-  expect(document).toMatchObject({ type: `urn:holdfast:error:${code}`, status: reply.status, retryable: CODES[code].retryable });
+  expect(document).toMatchObject({
+    type: `urn:holdfast:error:${code}`,
+    status: reply.status,
+    retryable: CODES[code].retryable,
+  });
   expect(document.requestId).toBe(reply.headers.get('x-request-id'));
   expect(document.detail).not.toBe('');
   return (document.errors ?? []).map(({ pointer }) => pointer);
@@ -68,18 +77,32 @@ describe('one lock', () => {
     expect([again.status, again.body.fencingToken]).toEqual([200, fencingToken]);
     const other = await call('POST', path);
     expectProblem(other, 'lock_held');
-    expect(other.body).toMatchObject({ holder: { owner: 'me', fencingToken, mode: 'exclusive' }, queueLength: 0, retryAfterMs: 250 });
+    expect(other.body).toMatchObject({
+      holder: { owner: 'me', fencingToken, mode: 'exclusive' },
+      queueLength: 0,
+      retryAfterMs: 250,
+    });
     expect(other.headers.get('retry-after')).toBe('1');
 
     const renewed = await call('PUT', path, { ttlMs: 7_000 }, headers);
-    expect([renewed.status, renewed.body.ttlMs, renewed.body.fencingToken]).toEqual([200, 7_000, fencingToken]);
+    expect([renewed.status, renewed.body.ttlMs, renewed.body.fencingToken]).toEqual([
+      200,
+      7_000,
+      fencingToken,
+    ]);
     const seen = await call('GET', path);
-    expect(lockState.parse(seen.body).holders[0]).toMatchObject({ owner: 'me', fencingToken, metadata: { a: 1 } });
+    expect(lockState.parse(seen.body).holders[0]).toMatchObject({
+      owner: 'me',
+      fencingToken,
+      metadata: { a: 1 },
+    });
     expect(seen.text).not.toContain(lockToken);
 
     expect(verdict.parse((await call('POST', `${path}/verify`, { fencingToken })).body).current).toBe(true);
     expect((await call('POST', `${path}/verify`, { lockToken })).body.current).toBe(true);
-    expect((await call('POST', `${path}/verify`, { fencingToken: fencingToken + 1 })).body).toEqual({ current: false });
+    expect((await call('POST', `${path}/verify`, { fencingToken: fencingToken + 1 })).body).toEqual({
+      current: false,
+    });
 
     expectProblem(await call('DELETE', path, undefined, withToken), 'not_held');
     const released = await call('DELETE', path, undefined, headers);
@@ -94,7 +117,11 @@ describe('one lock', () => {
       expect(headers.get('cache-control')).toBe('no-store');
       expect(headers.get('x-request-id')).toMatch(/^[\w-]{5,}$/);
     }
-    expect((await call('GET', '/healthz', undefined, { 'x-request-id': 'mine-1', traceparent: '00-0-0-00' })).headers.get('x-request-id')).toBe('mine-1');
+    expect(
+      (
+        await call('GET', '/healthz', undefined, { 'x-request-id': 'mine-1', traceparent: '00-0-0-00' })
+      ).headers.get('x-request-id'),
+    ).toBe('mine-1');
     const hostile = await call('GET', '/nope', undefined, { 'x-request-id': 'a"b' });
     expect(hostile.headers.get('x-request-id')).not.toBe('a"b');
     expectProblem(hostile, 'not_found');
@@ -121,8 +148,17 @@ describe('one lock', () => {
   );
 
   test('names that URL parsers fold are refused when they arrive all the same', async () => {
-    for (const target of ['/v1/locks/.', '/v1/locks/..', '/v1/locks/%2E%2e', '/v1/locks/', '/v1/locks/\xe9']) {
-      const { text } = await raw(rig.port, Buffer.from(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 'latin1'));
+    for (const target of [
+      '/v1/locks/.',
+      '/v1/locks/..',
+      '/v1/locks/%2E%2e',
+      '/v1/locks/',
+      '/v1/locks/\xe9',
+    ]) {
+      const { text } = await raw(
+        rig.port,
+        Buffer.from(`GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`, 'latin1'),
+      );
       expect(text).toContain('HTTP/1.1 400');
       expect(text).toContain('"pointer":"path/name"');
     }
@@ -160,19 +196,35 @@ describe('refusals', () => {
   });
 
   test('cached reads are answered as strong ones', async () => {
-    expect((await call('GET', `${fresh()}?consistency=cached`)).body).toMatchObject({ source: 'shard', ageMs: 0 });
+    expect((await call('GET', `${fresh()}?consistency=cached`)).body).toMatchObject({
+      source: 'shard',
+      ageMs: 0,
+    });
   });
 
   test('bodies that are not JSON', async () => {
     const send = (type: string, body = '{}') => call('POST', fresh(), body, { 'content-type': type });
-    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/jsonp', 'application/json; charset=latin1']) {
+    for (const type of [
+      'text/plain',
+      'application/x-www-form-urlencoded',
+      'application/jsonp',
+      'application/json; charset=latin1',
+    ]) {
       expectProblem(await send(type), 'unsupported_media_type');
     }
-    for (const type of ['application/json', 'application/json; charset=utf-8', 'APPLICATION/JSON;charset=UTF-8', 'application/vnd.x+json']) {
+    for (const type of [
+      'application/json',
+      'application/json; charset=utf-8',
+      'APPLICATION/JSON;charset=UTF-8',
+      'application/vnd.x+json',
+    ]) {
       expect((await send(type)).status).toBe(201);
     }
     expect((await send('text/plain', '')).status).toBe(201);
-    const invalid = Buffer.from('POST /v1/locks/u HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"owner":"\xff"}', 'latin1');
+    const invalid = Buffer.from(
+      'POST /v1/locks/u HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"owner":"\xff"}',
+      'latin1',
+    );
     expect((await raw(rig.port, invalid)).text).toContain('HTTP/1.1 400');
   });
 
@@ -182,7 +234,10 @@ describe('refusals', () => {
     expectProblem(await call('POST', '/v1/batch', { ops: ['x'.repeat(1_024 * 1_024)] }), 'too_large');
     const chunk = 'x'.repeat(4_096);
     const chunks = `${(4_096).toString(16)}\r\n${chunk}\r\n`.repeat(17);
-    const { text } = await raw(rig.port, `POST /v1/locks/c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`);
+    const { text } = await raw(
+      rig.port,
+      `POST /v1/locks/c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}0\r\n\r\n`,
+    );
     expect(text).toContain('HTTP/1.1 413');
     expect(rig.lane.claims.has(Buffer.from('c').toString('hex'))).toBe(false);
   });
@@ -190,7 +245,9 @@ describe('refusals', () => {
   test('a body in many pieces is put together', async () => {
     const body = JSON.stringify({ owner: 'é'.repeat(100), ttlMs: 9_000 });
     const pieces = [...Buffer.from(body)].map((byte) => Buffer.from([0x31, 13, 10, byte, 13, 10]));
-    const head = Buffer.from('POST /v1/locks/pieces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+    const head = Buffer.from(
+      'POST /v1/locks/pieces HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n',
+    );
     const { text } = await raw(rig.port, Buffer.concat([head, ...pieces, Buffer.from('0\r\n\r\n')]));
     expect(text).toContain('HTTP/1.1 201');
     expect(text).toContain('"ttlMs":9000');
@@ -235,27 +292,41 @@ describe('refusals', () => {
     expectProblem(await call('POST', fresh(), {}, { origin: 'https://evil.example' }), 'forbidden');
     expectProblem(await call('GET', '/healthz', undefined, { origin: 'null' }), 'forbidden');
     const allowed = await call('POST', fresh(), {}, { origin: 'https://app.example' });
-    expect([allowed.status, allowed.headers.get('access-control-allow-origin')]).toEqual([201, 'https://app.example']);
-    const preflight = await call('OPTIONS', fresh(), undefined, { origin: 'https://app.example', 'access-control-request-method': 'PUT' });
-    expect([preflight.status, preflight.headers.get('access-control-allow-methods')]).toEqual([204, 'GET, POST, PUT, DELETE']);
+    expect([allowed.status, allowed.headers.get('access-control-allow-origin')]).toEqual([
+      201,
+      'https://app.example',
+    ]);
+    const preflight = await call('OPTIONS', fresh(), undefined, {
+      origin: 'https://app.example',
+      'access-control-request-method': 'PUT',
+    });
+    expect([preflight.status, preflight.headers.get('access-control-allow-methods')]).toEqual([
+      204,
+      'GET, POST, PUT, DELETE',
+    ]);
     expectProblem(await call('OPTIONS', fresh()), 'method_not_allowed');
   });
 
-  test.each<ErrorCode>(['shard_unavailable', 'overloaded', 'moving', 'outcome_unknown', 'not_held', 'internal'])(
-    'a lane that says %s',
-    async (code) => {
-      rig.lane.failWith = code;
-      const reply = await call('POST', fresh(), { lockToken: TOKEN });
-      expectProblem(reply, code);
-      const retries = CODES[code].retryable && code !== 'outcome_unknown';
-      expect(reply.body.retryAfterMs).toBe(retries ? 250 : undefined);
-      expect(reply.headers.get('retry-after')).toBe(retries ? '1' : null);
-      expect(reply.body.lockToken).toBe(code === 'outcome_unknown' ? TOKEN : undefined);
-      const item = (await call('POST', '/v1/batch', { ops: [{ op: 'acquire', name: 'x', lockToken: TOKEN }] })).body;
-      expect(batchResults.parse(item).results[0]).toMatchObject({ status: CODES[code].status, code });
-      expect(item).toMatchObject(code === 'outcome_unknown' ? { results: [{ lockToken: TOKEN }] } : {});
-    },
-  );
+  test.each<ErrorCode>([
+    'shard_unavailable',
+    'overloaded',
+    'moving',
+    'outcome_unknown',
+    'not_held',
+    'internal',
+  ])('a lane that says %s', async (code) => {
+    rig.lane.failWith = code;
+    const reply = await call('POST', fresh(), { lockToken: TOKEN });
+    expectProblem(reply, code);
+    const retries = CODES[code].retryable && code !== 'outcome_unknown';
+    expect(reply.body.retryAfterMs).toBe(retries ? 250 : undefined);
+    expect(reply.headers.get('retry-after')).toBe(retries ? '1' : null);
+    expect(reply.body.lockToken).toBe(code === 'outcome_unknown' ? TOKEN : undefined);
+    const item = (await call('POST', '/v1/batch', { ops: [{ op: 'acquire', name: 'x', lockToken: TOKEN }] }))
+      .body;
+    expect(batchResults.parse(item).results[0]).toMatchObject({ status: CODES[code].status, code });
+    expect(item).toMatchObject(code === 'outcome_unknown' ? { results: [{ lockToken: TOKEN }] } : {});
+  });
 });
 
 describe('batches', () => {
@@ -283,9 +354,13 @@ describe('batches', () => {
   });
 
   test('a thousand ops are fine, one more is not, none is', async () => {
-    const ops = (count: number) => ({ ops: Array.from({ length: count }, (_, i) => ({ op: 'get', name: `n${i}` })) });
+    const ops = (count: number) => ({
+      ops: Array.from({ length: count }, (_, i) => ({ op: 'get', name: `n${i}` })),
+    });
     const full = await call('POST', '/v1/batch', ops(1_000));
-    expect((full.body.results as { name: string }[]).map(({ name }) => name)).toEqual(ops(1_000).ops.map(({ name }) => name));
+    expect((full.body.results as { name: string }[]).map(({ name }) => name)).toEqual(
+      ops(1_000).ops.map(({ name }) => name),
+    );
     expect(expectProblem(await call('POST', '/v1/batch', ops(1_001)), 'bad_request')).toEqual(['/ops']);
     expect((await call('POST', '/v1/batch', { ops: [] })).body).toEqual({ results: [] });
   });
@@ -299,7 +374,15 @@ describe('batches', () => {
     [{ ops: [7, null, []] }, ['/ops/0', '/ops/1', '/ops/2']],
     [{ ops: [{ name: 'a' }, { op: 'list', name: 'a' }, { op: 7 }] }, ['/ops/0/op', '/ops/1/op', '/ops/2/op']],
     [{ ops: [{ op: 'acquire', name: 'a', waitMs: 1 }] }, ['/ops/0/waitMs']],
-    [{ ops: [{ op: 'acquire', name: 'a' }, { op: 'renew', name: 'a' }] }, ['/ops/1/lockToken']],
+    [
+      {
+        ops: [
+          { op: 'acquire', name: 'a' },
+          { op: 'renew', name: 'a' },
+        ],
+      },
+      ['/ops/1/lockToken'],
+    ],
     [{ ops: [{ op: 'acquire', x: 1 }, { op: 'get' }] }, ['/ops/0/x', '/ops/1/name']],
   ])('%j is refused as a whole', async (body, pointers) => {
     const before = rig.lane.ops;
@@ -314,14 +397,29 @@ describe('the rest', () => {
       process: { id: 'p1', version: '9.9.9' },
       slots: 4_096,
       shards: [
-        { name: 's0', state: 'up', weight: 1, slots: 2_048, owners: [{ process: 'p1', lane: 0, slots: 2_048 }] },
+        {
+          name: 's0',
+          state: 'up',
+          weight: 1,
+          slots: 2_048,
+          owners: [{ process: 'p1', lane: 0, slots: 2_048 }],
+        },
         { name: 's1', state: 'up', weight: 2 },
       ],
     });
-    expect((await call('GET', '/readyz')).body).toEqual({ ready: true, shards: [{ name: 's0', up: true }, { name: 's1', up: true }] });
+    expect((await call('GET', '/readyz')).body).toEqual({
+      ready: true,
+      shards: [
+        { name: 's0', up: true },
+        { name: 's1', up: true },
+      ],
+    });
     expect((await call('GET', '/healthz')).status).toBe(200);
     expect((await call('GET', '/metrics')).text).toBe('holdfast_sockets 0\n');
-    expect((await call('GET', '/openapi.json')).body).toMatchObject({ openapi: '3.1.0', info: { version: '9.9.9' } });
+    expect((await call('GET', '/openapi.json')).body).toMatchObject({
+      openapi: '3.1.0',
+      info: { version: '9.9.9' },
+    });
     expect(expectProblem(await call('GET', '/healthz?x'), 'bad_request')).toEqual(['query/x']);
     expect(expectProblem(await call('GET', '/v1/ws'), 'bad_request')).toEqual(['header/Upgrade']);
   });

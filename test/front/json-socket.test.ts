@@ -41,7 +41,13 @@ test('a lock from acquire to release', async () => {
   expect(taken).toMatchObject({ id: 1, status: 201, name, owner: 'me', ttlMs: 30_000, mode: 'exclusive' });
   const { lockToken, fencingToken } = taken;
   send({ id: 1, op: 'acquire', name });
-  expect((await jsonAnswers(client, 1))[0]).toMatchObject({ id: 1, status: 409, code: 'lock_held', retryable: true, holder: { fencingToken } });
+  expect((await jsonAnswers(client, 1))[0]).toMatchObject({
+    id: 1,
+    status: 409,
+    code: 'lock_held',
+    retryable: true,
+    holder: { fencingToken },
+  });
   send({ id: 'b', op: 'renew', name, lockToken });
   expect((await jsonAnswers(client, 1))[0]).toMatchObject({ id: 'b', status: 200, fencingToken });
   send({ id: 3, op: 'get', name });
@@ -51,7 +57,12 @@ test('a lock from acquire to release', async () => {
   send({ id: 5, op: 'release', name, lockToken });
   expect(await jsonAnswers(client, 1)).toEqual([{ id: 5, status: 204 }]);
   send({ id: 6, op: 'release', name, lockToken });
-  expect((await jsonAnswers(client, 1))[0]).toMatchObject({ id: 6, status: 410, code: 'not_held', retryable: false });
+  expect((await jsonAnswers(client, 1))[0]).toMatchObject({
+    id: 6,
+    status: 410,
+    code: 'not_held',
+    retryable: false,
+  });
   send({ id: 7, op: 'ping' });
   expect(await jsonAnswers(client, 1)).toEqual([{ id: 7, status: 200 }]);
 });
@@ -59,7 +70,8 @@ test('a lock from acquire to release', async () => {
 test('a request alone is answered alone, an array in arrays', async () => {
   for (const id of [1, 2, 3]) send({ id, op: 'get', name: `x${id}` });
   await client.until(() => client.frames.length === 3);
-  for (const { data, isBinary } of client.frames) expect([isBinary, Array.isArray(JSON.parse(data.toString()))]).toEqual([false, false]);
+  for (const { data, isBinary } of client.frames)
+    expect([isBinary, Array.isArray(JSON.parse(data.toString()))]).toEqual([false, false]);
   client.frames.length = 0;
   send([1, 2, 3].map((id) => ({ id, op: 'get', name: `x${id}` })));
   const frame = JSON.parse((await client.frame()).toString()) as { id: number }[];
@@ -125,7 +137,11 @@ describe('refusals', () => {
     rig.lane.silent = true;
     send({ id: 1, op: 'get', name: 'first' });
     send({ id: 1, op: 'get', name: 'second' });
-    expect((await jsonAnswers(client, 1))[0]).toMatchObject({ id: null, status: 400, errors: [{ pointer: '/id' }] });
+    expect((await jsonAnswers(client, 1))[0]).toMatchObject({
+      id: null,
+      status: 400,
+      errors: [{ pointer: '/id' }],
+    });
     expect(rig.front.connections.open).toBe(1);
   });
 
@@ -137,7 +153,13 @@ describe('refusals', () => {
   test('one bad request in an array spoils only itself', async () => {
     send([{ id: 1, op: 'get', name: 'a' }, { id: 2, op: 'get' }, 5]);
     const answers = await jsonAnswers(client, 3);
-    expect(new Map(answers.map(({ id, status }) => [id, status]))).toEqual(new Map<unknown, number>([[1, 200], [2, 400], [null, 400]]));
+    expect(new Map(answers.map(({ id, status }) => [id, status]))).toEqual(
+      new Map<unknown, number>([
+        [1, 200],
+        [2, 400],
+        [null, 400],
+      ]),
+    );
   });
 
   test('a frame over the limit, and one far over it', async () => {
@@ -162,7 +184,13 @@ test('cancel has no answer of its own', async () => {
 test('a lane that fails is told as it is, with the token where the outcome is unknown', async () => {
   rig.lane.failWith = 'outcome_unknown';
   send({ id: 1, op: 'acquire', name: 'a', lockToken: TOKEN });
-  expect((await jsonAnswers(client, 1))[0]).toMatchObject({ id: 1, status: 504, code: 'outcome_unknown', retryable: true, lockToken: TOKEN });
+  expect((await jsonAnswers(client, 1))[0]).toMatchObject({
+    id: 1,
+    status: 504,
+    code: 'outcome_unknown',
+    retryable: true,
+    lockToken: TOKEN,
+  });
   rig.lane.failWith = 'shard_unavailable';
   send({ id: 1, op: 'acquire', name: 'a' });
   const [answer] = await jsonAnswers(client, 1);

@@ -24,7 +24,11 @@ async function open(protocol: string): Promise<Client> {
 }
 
 async function acquire(name: string): Promise<{ status: number; body: unknown; headers: Headers }> {
-  const response = await fetch(`${rig.url}/v1/locks/${name}`, { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ lockToken: TOKEN }) });
+  const response = await fetch(`${rig.url}/v1/locks/${name}`, {
+    method: 'POST',
+    headers: JSON_TYPE,
+    body: JSON.stringify({ lockToken: TOKEN }),
+  });
   return { status: response.status, body: await response.json(), headers: response.headers };
 }
 
@@ -54,7 +58,8 @@ describe('slots without an owner', () => {
     expect(performance.now() - started).toBeLessThan(900);
     expect(problem.parse(http.body)).toMatchObject({ code: 'moving', retryable: true, retryAfterMs: 250 });
     expect(http.headers.get('retry-after')).toBe('1');
-    for (const answer of await jsonAnswers(json, 2)) expect(answer).toMatchObject({ status: 503, code: 'moving', retryable: true });
+    for (const answer of await jsonAnswers(json, 2))
+      expect(answer).toMatchObject({ status: 503, code: 'moving', retryable: true });
     const answers = await binaryAnswers(binary, 2);
     expect(answers.map(({ id, code }) => [id, code])).toEqual([
       [2, CODES.moving.wire],
@@ -70,12 +75,23 @@ test('what a wedged lane leaves unanswered ends as outcome_unknown, with the tok
   const [json, binary] = [await open('holdfast.v1.json'), await open('holdfast.v1.bin')];
   json.ws.send(JSON.stringify({ id: 1, op: 'acquire', name: 'b', lockToken: TOKEN }));
   binary.ws.send(frameOf({ id: 2, name: 'c' }));
-  const batch = fetch(`${rig.url}/v1/batch`, { method: 'POST', headers: JSON_TYPE, body: `{"ops":[{"op":"acquire","name":"x","lockToken":"${TOKEN}"}]}` });
+  const batch = fetch(`${rig.url}/v1/batch`, {
+    method: 'POST',
+    headers: JSON_TYPE,
+    body: `{"ops":[{"op":"acquire","name":"x","lockToken":"${TOKEN}"}]}`,
+  });
   const http = await acquire('a');
   expect(http.status).toBe(504);
   expect(problem.parse(http.body)).toMatchObject({ code: 'outcome_unknown', lockToken: TOKEN });
-  expect((await jsonAnswers(json, 1))[0]).toMatchObject({ id: 1, status: 504, code: 'outcome_unknown', lockToken: TOKEN });
-  expect(await (await batch).json()).toMatchObject({ results: [{ status: 504, code: 'outcome_unknown', lockToken: TOKEN }] });
+  expect((await jsonAnswers(json, 1))[0]).toMatchObject({
+    id: 1,
+    status: 504,
+    code: 'outcome_unknown',
+    lockToken: TOKEN,
+  });
+  expect(await (await batch).json()).toMatchObject({
+    results: [{ status: 504, code: 'outcome_unknown', lockToken: TOKEN }],
+  });
   expect((await binary.end()).code).toBe(1011);
   expect(rig.front.connections.open).toBe(0);
   // A late answer finds nobody, and the front serves on.
@@ -102,12 +118,24 @@ test('a process whose shards are all gone is not ready', async () => {
     const response = await fetch(`${rig.url}/readyz`);
     return [response.status, await response.json()];
   };
-  const shards = (up: boolean) => [{ name: 's0', up }, { name: 's1', up }];
+  const shards = (up: boolean) => [
+    { name: 's0', up },
+    { name: 's1', up },
+  ];
   expect(await ready()).toEqual([503, { ready: false, shards: shards(false) }]);
   rig.own(true);
   expect(await ready()).toEqual([200, { ready: true, shards: shards(true) }]);
   rig.front.laneMessage(0, { kind: 'shard', shard: 's0', up: false, detail: 'gone' });
-  expect(await ready()).toEqual([200, { ready: true, shards: [{ name: 's0', up: false }, { name: 's1', up: true }] }]);
+  expect(await ready()).toEqual([
+    200,
+    {
+      ready: true,
+      shards: [
+        { name: 's0', up: false },
+        { name: 's1', up: true },
+      ],
+    },
+  ]);
   const cluster = (await (await fetch(`${rig.url}/v1/cluster`)).json()) as { shards: unknown[] };
   expect(cluster.shards[0]).toMatchObject({ name: 's0', state: 'down', detail: 'gone' });
 });
@@ -123,8 +151,17 @@ test('shutdown: new work is refused, what is in flight is answered, sockets get 
   const drained = rig.front.drain(2_000);
   json.ws.send('{"id":7,"op":"get","name":"b"}');
   binary.ws.send(frameOf({ kind: Kind.get, id: 8, name: 'c' }));
-  expect((await jsonAnswers(json, 1))[0]).toMatchObject({ id: 7, status: 503, code: 'draining', retryable: true });
-  expect((await binaryAnswers(binary, 1))[0]).toMatchObject({ id: 8, status: 503, code: CODES.draining.wire });
+  expect((await jsonAnswers(json, 1))[0]).toMatchObject({
+    id: 7,
+    status: 503,
+    code: 'draining',
+    retryable: true,
+  });
+  expect((await binaryAnswers(binary, 1))[0]).toMatchObject({
+    id: 8,
+    status: 503,
+    code: CODES.draining.wire,
+  });
   await keptAlive;
   await expect(raw(rig.port, '')).rejects.toThrow(/ECONNREFUSED/);
   rig.own(true);

@@ -29,7 +29,11 @@ async function list(query: string): Promise<Listed> {
 
 async function take(names: readonly string[], owner = ''): Promise<void> {
   const ops = names.map((name) => ({ op: 'acquire', name, ...(owner !== '' && { owner }) }));
-  const response = await fetch(`${rig.url}/v1/batch`, { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ ops }) });
+  const response = await fetch(`${rig.url}/v1/batch`, {
+    method: 'POST',
+    headers: JSON_TYPE,
+    body: JSON.stringify({ ops }),
+  });
   const { results } = (await response.json()) as { results: { status: number }[] };
   expect(results.every(({ status }) => status === 201)).toBe(true);
 }

@@ -20,7 +20,9 @@ export interface Rig {
   stop(): void;
 }
 
-export async function startRig(options: Partial<FrontSettings> & { lanes?: number; owned?: boolean } = {}): Promise<Rig> {
+export async function startRig(
+  options: Partial<FrontSettings> & { lanes?: number; owned?: boolean } = {},
+): Promise<Rig> {
   const { lanes = 1, owned = true, ...settings } = options;
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
@@ -60,11 +62,24 @@ export async function startRig(options: Partial<FrontSettings> & { lanes?: numbe
   };
   if (owned) own(true);
   const port = await front.listen();
-  return { front, lane, routing, port, url: `http://127.0.0.1:${port}`, logged, own, stop: () => front.close() };
+  return {
+    front,
+    lane,
+    routing,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    logged,
+    own,
+    stop: () => front.close(),
+  };
 }
 
 /** Sends raw bytes and resolves with all that came until the server closed or `waitMs` passed without a byte. */
-export function raw(port: number, bytes: string | Buffer, waitMs = 150): Promise<{ text: string; closed: boolean }> {
+export function raw(
+  port: number,
+  bytes: string | Buffer,
+  waitMs = 150,
+): Promise<{ text: string; closed: boolean }> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, '127.0.0.1', () => socket.write(bytes));
     let text = '';
@@ -80,6 +95,8 @@ export function raw(port: number, bytes: string | Buffer, waitMs = 150): Promise
       timer = setTimeout(end, waitMs, false);
     });
     socket.on('close', () => end(true));
-    socket.on('error', (error: NodeJS.ErrnoException) => (error.code === 'ECONNRESET' ? end(true) : reject(error)));
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'ECONNRESET' ? end(true) : reject(error),
+    );
   });
 }

@@ -41,7 +41,8 @@ export class Client {
   async until(done: () => boolean): Promise<void> {
     const end = performance.now() + 2_000;
     while (!done()) {
-      if (performance.now() > end) throw new Error(`gave up; ${this.frames.length} frames, closed: ${JSON.stringify(this.closed)}`);
+      if (performance.now() > end)
+        throw new Error(`gave up; ${this.frames.length} frames, closed: ${JSON.stringify(this.closed)}`);
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 20);
         this.wake = () => {
@@ -68,7 +69,8 @@ export type JsonAnswer = Record<string, unknown> & { id: unknown; status: number
 /** As many answers as asked for, in whatever frames they come. */
 export async function jsonAnswers(client: Client, count: number): Promise<JsonAnswer[]> {
   const answers: JsonAnswer[] = [];
-  while (answers.length < count) answers.push(...[JSON.parse((await client.frame()).toString()) as JsonAnswer | JsonAnswer[]].flat());
+  while (answers.length < count)
+    answers.push(...[JSON.parse((await client.frame()).toString()) as JsonAnswer | JsonAnswer[]].flat());
   return answers;
 }
 
@@ -93,7 +95,7 @@ export async function binaryAnswers(client: Client, count: number): Promise<Bina
 export function decodeAnswers(frame: Buffer): BinaryAnswer[] {
   const source = new AnswerBytes(new Uint8Array(frame).buffer, frame.length);
   const answers: BinaryAnswer[] = [];
-  for (let at = 0; at < frame.length; ) {
+  for (let at = 0; at < frame.length;) {
     const answer = new Answer();
     at = readAnswer(source, at, answer);
     const { id, status, code, sections, fencingToken } = answer;
@@ -103,9 +105,11 @@ export function decodeAnswers(frame: Buffer): BinaryAnswer[] {
       code,
       sections,
       fencingToken,
-      lockToken: sections & Section.token ? tokenText(answer.tokenBytes, answer.tokenAt, answer.tokenLength) : '',
+      lockToken:
+        sections & Section.token ? tokenText(answer.tokenBytes, answer.tokenAt, answer.tokenLength) : '',
       owner: decodeText(answer.ownerBytes, answer.ownerAt, answer.ownerLength),
-      detail: sections & Section.detail ? decodeText(answer.detailBytes, answer.detailAt, answer.detailLength) : '',
+      detail:
+        sections & Section.detail ? decodeText(answer.detailBytes, answer.detailAt, answer.detailLength) : '',
       answer,
     });
   }
@@ -132,7 +136,9 @@ export function frameOf(...requests: Request[]): Buffer {
 }
 
 function opOf(request: Request): Op {
-  const texts = [request.name ?? '', request.token ?? '', request.owner ?? '', request.metadata ?? ''].map((text) => Buffer.from(text as string));
+  const texts = [request.name ?? '', request.token ?? '', request.owner ?? '', request.metadata ?? ''].map(
+    (text) => Buffer.from(text as string),
+  );
   const op = new OpCursor();
   op.kind = request.kind ?? Kind.acquire;
   op.id = request.id ?? 1;
@@ -140,7 +146,12 @@ function opOf(request: Request): Op {
   op.ttlMs = request.ttlMs ?? 0;
   op.fencingToken = request.fencingToken ?? 0;
   op.bytes = Buffer.concat(texts);
-  [op.keyLength, op.tokenLength, op.ownerLength, op.metadataLength] = texts.map(({ length }) => length) as [number, number, number, number];
+  [op.keyLength, op.tokenLength, op.ownerLength, op.metadataLength] = texts.map(({ length }) => length) as [
+    number,
+    number,
+    number,
+    number,
+  ];
   op.tokenAt = op.keyLength;
   op.ownerAt = op.tokenAt + op.tokenLength;
   op.metadataAt = op.ownerAt + op.ownerLength;

@@ -50,12 +50,14 @@ export class TinyLane implements LaneGate {
   send(lane: number, buffer: ArrayBuffer, length: number): void {
     this.batches++;
     if (this.silent) return;
-    setImmediate(() => this.work(lane, new BatchBytes(structuredClone(buffer, { transfer: [buffer] }), length)));
+    setImmediate(() =>
+      this.work(lane, new BatchBytes(structuredClone(buffer, { transfer: [buffer] }), length)),
+    );
   }
 
   private work(lane: number, batch: BatchBytes): void {
     const groups = new Map<number, Buffer[]>();
-    for (let at = 0; at < batch.length; ) {
+    for (let at = 0; at < batch.length;) {
       at = readRecord(batch, at, this.op);
       this.ops++;
       this.out.reset();
@@ -116,7 +118,8 @@ export class TinyLane implements LaneGate {
         this.answer.sections = Section.state;
         return this.state(claim);
       default: {
-        const current = claim !== undefined && (claim.fencingToken === op.fencingToken || claim.token === token);
+        const current =
+          claim !== undefined && (claim.fencingToken === op.fencingToken || claim.token === token);
         this.answer.sections = Section.verdict;
         this.answer.current = current;
         this.answer.fencingToken = current ? claim.fencingToken : 0;
@@ -202,7 +205,10 @@ export class TinyLane implements LaneGate {
       .filter((claim) => Math.floor(claim.slot / (this.slots / 2)) === op.hash)
       .filter((claim) => claim.key.subarray(0, prefix.length).equals(prefix))
       .filter((claim) => owner.length === 0 || claim.owner.equals(owner))
-      .filter((claim) => claim.slot > op.fencingToken || (claim.slot === op.fencingToken && claim.key.compare(after) > 0))
+      .filter(
+        (claim) =>
+          claim.slot > op.fencingToken || (claim.slot === op.fencingToken && claim.key.compare(after) > 0),
+      )
       .sort((a, b) => a.slot - b.slot || a.key.compare(b.key));
     const page = new GrowingBytes();
     beginListPage(page);

@@ -180,6 +180,24 @@ describe('an arena', () => {
     }
     expect(claims.bytes.length).toBeLessThan(size * 1.3);
   });
+
+  it('takes a larger free block before it grows, and gives it back as what it is', () => {
+    const claims = new ClaimTable();
+    const insert = (i: number, size: number) =>
+      claims.insert(source(fields(`key ${i}`, { metadata: 'm'.repeat(size) })), i, 1_000);
+    let rows: number[] = [];
+    const size = () => claims.bytes.length;
+    for (let i = 1000; size() < 20_000; i++) rows.push(insert(i, 100));
+    const full = size();
+    for (let round = 0; round < 20; round++) {
+      // The last row is kept: an arena without any would be given back.
+      for (const row of rows.slice(0, -1)) claims.remove(row);
+      const kept = rows[rows.length - 1];
+      const metadataSize = round % 2 === 0 ? 60 : 100;
+      rows = [...rows.slice(0, -1).map((_, i) => insert(2_000 + 100 * round + i, metadataSize)), kept];
+    }
+    expect(size()).toBe(full);
+  });
 });
 
 const KEYS = Array.from({ length: 400 }, (_, i) => (i % 7 === 0 ? 'k'.repeat(i) : '') + String(i));

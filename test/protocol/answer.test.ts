@@ -85,7 +85,8 @@ const anyAnswer = fc
 /** What an answer says, whatever bytes its texts lie in. */
 function meaning(answer: Answer): object {
   const { sections } = answer;
-  const bytes = (all: Uint8Array, at: number, length: number) => Buffer.from(all.slice(at, at + length)).toString('hex');
+  const bytes = (all: Uint8Array, at: number, length: number) =>
+    Buffer.from(all.slice(at, at + length)).toString('hex');
   const owner = () => bytes(answer.ownerBytes, answer.ownerAt, answer.ownerLength);
   const { id, status, code, fencingToken, expiresInMs, mode, limit, queueLength } = answer;
   return {
@@ -103,11 +104,18 @@ function meaning(answer: Answer): object {
     ...(sections & Section.state && {
       state: [mode, limit, queueLength, answer.revision, answer.holderCount],
       ...(answer.holderCount > 0 && {
-        place: [expiresInMs, fencingToken, owner(), bytes(answer.metadataBytes, answer.metadataAt, answer.metadataLength)],
+        place: [
+          expiresInMs,
+          fencingToken,
+          owner(),
+          bytes(answer.metadataBytes, answer.metadataAt, answer.metadataLength),
+        ],
       }),
     }),
     ...(sections & Section.verdict && { verdict: [answer.current, fencingToken, expiresInMs] }),
-    ...(sections & Section.detail && { detail: bytes(answer.detailBytes, answer.detailAt, answer.detailLength) }),
+    ...(sections & Section.detail && {
+      detail: bytes(answer.detailBytes, answer.detailAt, answer.detailLength),
+    }),
   };
 }
 
@@ -178,7 +186,10 @@ test('the times stand where they are patched', () => {
     readAnswer(out, 0, read);
     return read;
   };
-  expect(patched(Section.claim | Section.token | Section.labels, CLAIM_EXPIRES_AT)).toMatchObject({ expiresInMs: 77, waitedMs: 2 });
+  expect(patched(Section.claim | Section.token | Section.labels, CLAIM_EXPIRES_AT)).toMatchObject({
+    expiresInMs: 77,
+    waitedMs: 2,
+  });
   expect(patched(Section.claim, CLAIM_WAITED_AT)).toMatchObject({ expiresInMs: 1, waitedMs: 77 });
   expect(patched(Section.holder | Section.queue, HOLDER_EXPIRES_AT).expiresInMs).toBe(77);
   expect(patched(Section.state, STATE_HOLDER_EXPIRES_AT).expiresInMs).toBe(77);

@@ -19,7 +19,10 @@ const examples = [...text.matchAll(/```hex\n([\s\S]*?)```/g)].map(([, block]) =>
 
 test('the request of the example', () => {
   const token = Buffer.from('00112233445546778899aabbccddeeff', 'hex');
-  const frame = frameOf({ id: 7, name: 'order-1', token, ttlMs: 30_000 }, { kind: Kind.get, id: 8, name: 'order-1' });
+  const frame = frameOf(
+    { id: 7, name: 'order-1', token, ttlMs: 30_000 },
+    { kind: Kind.get, id: 8, name: 'order-1' },
+  );
   expect(examples[0]).toBe(frame.toString('hex'));
   expect(text).toContain(`one frame of ${frame.length} bytes`);
 });
@@ -29,7 +32,10 @@ test('the answers of the example', () => {
   const answer = new Answer();
   const times = { fencingToken: 42, ttlMs: 30_000, waitedMs: 2, expiresInMs: 29_998 };
   writeAnswer(out, Object.assign(answer, times, { id: 7, status: 201, sections: Section.claim }));
-  writeAnswer(out, Object.assign(answer, { id: 8, status: 200, sections: Section.state, holderCount: 1, revision: 42 }));
+  writeAnswer(
+    out,
+    Object.assign(answer, { id: 8, status: 200, sections: Section.state, holderCount: 1, revision: 42 }),
+  );
   expect(examples[1]).toBe(Buffer.from(out.bytes.slice(0, out.length)).toString('hex'));
   expect(text).toContain(`here in one frame of ${out.length} bytes`);
 });

@@ -18,31 +18,46 @@ function rendered(kind: number, fields: Partial<Answer>, owner = '', metadata = 
   writeAnswer(out, answer);
   const read = new Answer();
   readAnswer(out, 0, read);
-  return JSON.parse(`{${renderOutcome(out, read, { kind, quotedName: '"the \\"lock\\""', lockToken: TOKEN })}}`);
+  return JSON.parse(
+    `{${renderOutcome(out, read, { kind, quotedName: '"the \\"lock\\""', lockToken: TOKEN })}}`,
+  );
 }
 
 test('a claim', () => {
   fc.assert(
-    fc.property(fc.string({ maxLength: 80 }), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), (owner, fencingToken) => {
-      const { claim: at, labels } = Section;
-      const body = rendered(Kind.acquire, { sections: at | labels, fencingToken, ttlMs: 5_000, expiresInMs: 4_999, waitedMs: 3 }, owner);
-      expect(body).toEqual({
-        name: 'the "lock"',
-        lockToken: TOKEN,
-        fencingToken,
-        mode: 'exclusive',
-        ...(owner !== '' && { owner: Buffer.from(owner).toString() }),
-        ttlMs: 5_000,
-        expiresInMs: 4_999,
-        waitedMs: 3,
-      });
-      claim.parse(body);
-    }),
+    fc.property(
+      fc.string({ maxLength: 80 }),
+      fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+      (owner, fencingToken) => {
+        const { claim: at, labels } = Section;
+        const body = rendered(
+          Kind.acquire,
+          { sections: at | labels, fencingToken, ttlMs: 5_000, expiresInMs: 4_999, waitedMs: 3 },
+          owner,
+        );
+        expect(body).toEqual({
+          name: 'the "lock"',
+          lockToken: TOKEN,
+          fencingToken,
+          mode: 'exclusive',
+          ...(owner !== '' && { owner: Buffer.from(owner).toString() }),
+          ttlMs: 5_000,
+          expiresInMs: 4_999,
+          waitedMs: 3,
+        });
+        claim.parse(body);
+      },
+    ),
   );
 });
 
 test('a state, held and free', () => {
-  const held = rendered(Kind.get, { sections: Section.state, holderCount: 1, fencingToken: 9, expiresInMs: 0, revision: 12 }, 'me', '{"a":1}');
+  const held = rendered(
+    Kind.get,
+    { sections: Section.state, holderCount: 1, fencingToken: 9, expiresInMs: 0, revision: 12 },
+    'me',
+    '{"a":1}',
+  );
   expect(held).toEqual({
     name: 'the "lock"',
     held: true,
@@ -61,7 +76,12 @@ test('a state, held and free', () => {
 });
 
 test('a verdict', () => {
-  const yes = rendered(Kind.verify, { sections: Section.verdict, current: true, fencingToken: 4, expiresInMs: 10 });
+  const yes = rendered(Kind.verify, {
+    sections: Section.verdict,
+    current: true,
+    fencingToken: 4,
+    expiresInMs: 10,
+  });
   expect(yes).toEqual({ current: true, fencingToken: 4, expiresInMs: 10 });
   expect(rendered(Kind.verify, { sections: Section.verdict, current: false })).toEqual({ current: false });
   verdict.parse(yes);
@@ -101,12 +121,23 @@ test('a code that was never given is a defect', () => {
 
 test('a detail that the answer brings is shown, whatever it holds', () => {
   const detailBytes = Buffer.from('a "quoted" \u2028 detail');
-  const body = rendered(Kind.get, { code: 1, status: 400, sections: Section.detail, detailBytes, detailLength: detailBytes.length });
+  const body = rendered(Kind.get, {
+    code: 1,
+    status: 400,
+    sections: Section.detail,
+    detailBytes,
+    detailLength: detailBytes.length,
+  });
   expect(body).toMatchObject({ detail: 'a "quoted" \u2028 detail' });
 });
 
 test('problem documents', () => {
-  const fault = { code: 'bad_request', detail: 'x"', problems: [{ pointer: '/a', detail: 'b' }], retryAfterMs: 0 } as const;
+  const fault = {
+    code: 'bad_request',
+    detail: 'x"',
+    problems: [{ pointer: '/a', detail: 'b' }],
+    retryAfterMs: 0,
+  } as const;
   const body = JSON.parse(renderProblem(renderFault(fault), 'bad_request', 'r-1')) as unknown;
   expect(problem.parse(body)).toEqual({
     type: 'urn:holdfast:error:bad_request',

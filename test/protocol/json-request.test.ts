@@ -36,7 +36,9 @@ test('an acquire with everything becomes an op with everything', () => {
   expect(text(op.keyAt, op.keyLength)).toBe('größe "1"');
   expect(text(op.ownerAt, op.ownerLength)).toBe('mé');
   expect(text(op.metadataAt, op.metadataLength)).toBe('{"a":["ü"]}');
-  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex')).toBe(TOKEN.replaceAll('-', ''));
+  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex')).toBe(
+    TOKEN.replaceAll('-', ''),
+  );
   expect(lockToken).toBe(TOKEN);
   expect(JSON.parse(quotedName)).toBe('größe "1"');
 });
@@ -44,7 +46,9 @@ test('an acquire with everything becomes an op with everything', () => {
 test('a token that the server makes is the one that it tells', () => {
   const { op, lockToken } = build(Kind.acquire, { name: 'a' });
   expect(lockToken).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + 16)).toString('hex')).toBe(lockToken.replaceAll('-', ''));
+  expect(Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + 16)).toString('hex')).toBe(
+    lockToken.replaceAll('-', ''),
+  );
 });
 
 const good: Readonly<Record<string, Fields>> = {
@@ -70,7 +74,9 @@ describe.each(Object.entries(good))('%s', (name, fields) => {
     expect(pointers(kind, { ...fields, ttlms: 1 })).toEqual(['/ttlms']);
     expect(pointers(kind, { ...fields, constructor: 1 })).toEqual(['/constructor']);
     expect(pointers(kind, { ...fields, ['a/b~c']: 1 })).toEqual(['/a~1b~0c']);
-    expect(pointers(kind, JSON.parse(JSON.stringify(fields).replace('{', '{"__proto__":{"x":1},')) as Fields)).toEqual(['/__proto__']);
+    expect(
+      pointers(kind, JSON.parse(JSON.stringify(fields).replace('{', '{"__proto__":{"x":1},')) as Fields),
+    ).toEqual(['/__proto__']);
     const long = build(kind, { ...fields, ['x'.repeat(10_000)]: 1 }).problems[0];
     expect(long.pointer.length).toBeLessThan(100);
   });
@@ -143,12 +149,48 @@ test('a hundred wrong fields are answered with a bounded list', () => {
 
 /** Values that are sometimes right; the schemas and the hand-written checks must agree on each. */
 const value = fc.oneof(
-  fc.constantFrom<unknown>(0, 1, 999, 1_000, 30_000, 86_400_000, 86_400_001, 1.5, -1, null, true, '', 'exclusive', 'shared', 'strong', 'cached', TOKEN, 'x'.repeat(300), [], {}, { a: 1 }),
+  fc.constantFrom<unknown>(
+    0,
+    1,
+    999,
+    1_000,
+    30_000,
+    86_400_000,
+    86_400_001,
+    1.5,
+    -1,
+    null,
+    true,
+    '',
+    'exclusive',
+    'shared',
+    'strong',
+    'cached',
+    TOKEN,
+    'x'.repeat(300),
+    [],
+    {},
+    { a: 1 },
+  ),
   fc.string({ maxLength: 30, unit: 'grapheme-ascii' }),
   fc.integer(),
 );
-const FIELDS = ['name', 'ttlMs', 'mode', 'waitMs', 'lockDelayMs', 'lockToken', 'owner', 'metadata', 'fencingToken', 'consistency', 'other'];
-const someFields = fc.uniqueArray(fc.constantFrom(...FIELDS), { maxLength: 4 }).chain((names) => fc.record(Object.fromEntries(names.map((name) => [name, value]))));
+const FIELDS = [
+  'name',
+  'ttlMs',
+  'mode',
+  'waitMs',
+  'lockDelayMs',
+  'lockToken',
+  'owner',
+  'metadata',
+  'fencingToken',
+  'consistency',
+  'other',
+];
+const someFields = fc
+  .uniqueArray(fc.constantFrom(...FIELDS), { maxLength: 4 })
+  .chain((names) => fc.record(Object.fromEntries(names.map((name) => [name, value]))));
 
 test('bodies: the published schemas take what the parser takes, and nothing else', () => {
   const schemas = { [Kind.acquire]: acquireBody, [Kind.renew]: renewBody, [Kind.verify]: verifyBody };
@@ -175,7 +217,8 @@ test('batch items: the published schema takes what the parser takes, and nothing
       const fields: Fields = { op, ...(complete ? good[op] : {}), ...(given as Fields) };
       // What the schema does not say: a batch does not wait, names and tokens beyond their alphabet.
       if (fields.waitMs !== undefined || ['.', '..'].includes(fields.name as string)) return;
-      if (kind === Kind.verify && (fields.fencingToken !== undefined) === (fields.lockToken !== undefined)) return;
+      if (kind === Kind.verify && (fields.fencingToken !== undefined) === (fields.lockToken !== undefined))
+        return;
       const passes = build(kind, fields).problems.length === 0;
       seen[passes ? 'good' : 'bad']++;
       expect(passes).toBe(batchItem.safeParse(fields).success);
@@ -188,13 +231,17 @@ test('batch items: the published schema takes what the parser takes, and nothing
 
 test('no JSON value whatever gets through as something else, or crashes', () => {
   fc.assert(
-    fc.property(fc.constantFrom(...Object.keys(good)), fc.dictionary(fc.constantFrom(...FIELDS), fc.jsonValue()), (op, given) => {
-      const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
-      const builder = build(kind, given);
-      if (builder.problems.length > 0) return;
-      expect(typeof given.name).toBe('string');
-      expect(builder.op.keyLength).toBe(Buffer.byteLength(given.name as string));
-    }),
+    fc.property(
+      fc.constantFrom(...Object.keys(good)),
+      fc.dictionary(fc.constantFrom(...FIELDS), fc.jsonValue()),
+      (op, given) => {
+        const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
+        const builder = build(kind, given);
+        if (builder.problems.length > 0) return;
+        expect(typeof given.name).toBe('string');
+        expect(builder.op.keyLength).toBe(Buffer.byteLength(given.name as string));
+      },
+    ),
     { numRuns: 2_000 },
   );
 });

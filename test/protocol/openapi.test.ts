@@ -6,7 +6,9 @@ interface Document {
   openapi: string;
   info: { version: string };
   paths: Record<string, Record<string, { responses?: Record<string, unknown> }>>;
-  components: { schemas: Record<string, { properties?: Record<string, unknown>; additionalProperties?: unknown }> };
+  components: {
+    schemas: Record<string, { properties?: Record<string, unknown>; additionalProperties?: unknown }>;
+  };
   'x-limits': Record<string, number>;
 }
 
@@ -15,22 +17,47 @@ const document = JSON.parse(openApiText('1.2.3')) as Document;
 test('names version and every call', () => {
   expect(document.openapi).toMatch(/^3\.1/);
   expect(document.info.version).toBe('1.2.3');
-  expect(Object.keys(document.paths['/v1/locks/{name}'])).toEqual(['parameters', 'post', 'put', 'delete', 'get']);
-  for (const path of ['/v1/locks', '/v1/locks/{name}/verify', '/v1/batch', '/v1/cluster', '/v1/ws', '/healthz', '/readyz', '/metrics']) {
+  expect(Object.keys(document.paths['/v1/locks/{name}'])).toEqual([
+    'parameters',
+    'post',
+    'put',
+    'delete',
+    'get',
+  ]);
+  for (const path of [
+    '/v1/locks',
+    '/v1/locks/{name}/verify',
+    '/v1/batch',
+    '/v1/cluster',
+    '/v1/ws',
+    '/healthz',
+    '/readyz',
+    '/metrics',
+  ]) {
     expect(document.paths).toHaveProperty([path]);
   }
 });
 
 test('every reference leads somewhere', () => {
-  const references = [...openApiText('1.2.3').matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(([, name]) => name);
+  const references = [...openApiText('1.2.3').matchAll(/"#\/components\/schemas\/(\w+)"/g)].map(
+    ([, name]) => name,
+  );
   expect(references.length).toBeGreaterThan(10);
   for (const name of references) expect(document.components.schemas).toHaveProperty([name]);
 });
 
 test('tells the limits and the codes of each status', () => {
-  expect(document['x-limits']).toMatchObject({ frameBytesMax: LIMITS.frameBytesMax, batchOpsMax: LIMITS.batchOpsMax });
-  expect(document.components.schemas.AcquireBody.properties?.ttlMs).toMatchObject({ minimum: LIMITS.ttlMsMin, maximum: LIMITS.ttlMsMax });
+  expect(document['x-limits']).toMatchObject({
+    frameBytesMax: LIMITS.frameBytesMax,
+    batchOpsMax: LIMITS.batchOpsMax,
+  });
+  expect(document.components.schemas.AcquireBody.properties?.ttlMs).toMatchObject({
+    minimum: LIMITS.ttlMsMin,
+    maximum: LIMITS.ttlMsMax,
+  });
   expect(document.components.schemas.AcquireBody.additionalProperties).toBe(false);
   const { responses } = document.paths['/v1/locks/{name}'].post;
-  expect(responses?.['503']).toMatchObject({ description: 'shard_unavailable, overloaded, moving, draining' });
+  expect(responses?.['503']).toMatchObject({
+    description: 'shard_unavailable, overloaded, moving, draining',
+  });
 });

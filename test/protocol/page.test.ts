@@ -2,7 +2,14 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Answer, AnswerBytes, readAnswer, writeAnswer } from '../../src/protocol/answer.ts';
 import { GrowingBytes, ProtocolError } from '../../src/protocol/bytes.ts';
-import { addToListPage, beginListPage, endListPage, ListPage, readListEntry, readListPage } from '../../src/protocol/page.ts';
+import {
+  addToListPage,
+  beginListPage,
+  endListPage,
+  ListPage,
+  readListEntry,
+  readListPage,
+} from '../../src/protocol/page.ts';
 
 const entry = fc.record({
   slot: fc.integer({ min: 0, max: 4_095 }),
@@ -13,12 +20,26 @@ const entry = fc.record({
   held: fc.boolean(),
 });
 
-function pageOf(entries: readonly { slot: number; key: Uint8Array; owner: Uint8Array; metadata: Uint8Array; fencingToken: number; held: boolean }[]) {
+function pageOf(
+  entries: readonly {
+    slot: number;
+    key: Uint8Array;
+    owner: Uint8Array;
+    metadata: Uint8Array;
+    fencingToken: number;
+    held: boolean;
+  }[],
+) {
   const page = new GrowingBytes(new ArrayBuffer(8));
   const answer = new Answer();
   beginListPage(page);
   for (const { slot, key, owner, metadata, fencingToken, held } of entries) {
-    Object.assign(answer, { fencingToken, holderCount: held ? 1 : 0, ownerBytes: owner, ownerLength: owner.length });
+    Object.assign(answer, {
+      fencingToken,
+      holderCount: held ? 1 : 0,
+      ownerBytes: owner,
+      ownerLength: owner.length,
+    });
     Object.assign(answer, { metadataBytes: metadata, metadataLength: metadata.length });
     addToListPage(page, slot, key, 0, key.length, answer);
   }
@@ -54,7 +75,16 @@ test('a page travels in an answer and comes out as it went in', () => {
 });
 
 test('a page that ends too early is refused', () => {
-  const out = pageOf([{ slot: 1, key: Uint8Array.of(65), owner: Uint8Array.of(66), metadata: new Uint8Array(), fencingToken: 1, held: true }]);
+  const out = pageOf([
+    {
+      slot: 1,
+      key: Uint8Array.of(65),
+      owner: Uint8Array.of(66),
+      metadata: new Uint8Array(),
+      fencingToken: 1,
+      held: true,
+    },
+  ]);
   const answer = new Answer();
   readAnswer(out, 0, answer);
   const page = new ListPage();

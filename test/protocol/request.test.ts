@@ -16,7 +16,9 @@ interface Wish {
   metadata: string;
 }
 
-const NAME = fc.string({ minLength: 1, maxLength: 60, unit: 'grapheme' }).filter((name) => !/^\.\.?$|\p{Cc}|\p{Surrogate}/u.test(name));
+const NAME = fc
+  .string({ minLength: 1, maxLength: 60, unit: 'grapheme' })
+  .filter((name) => !/^\.\.?$|\p{Cc}|\p{Surrogate}/u.test(name));
 const TOKEN = fc.oneof(
   fc.uint8Array({ minLength: 16, maxLength: 16 }),
   fc.stringMatching(/^[A-Za-z0-9._~-]{22,64}$/).map((text) => new Uint8Array(Buffer.from(text))),
@@ -54,7 +56,12 @@ function write(out: GrowingBytes, given: Partial<Wish>): void {
   const owner = Buffer.from(given.owner ?? '');
   const metadata = Buffer.from(given.metadata ?? '');
   const op = new Op();
-  Object.assign(op, { kind: given.kind, id: given.id ?? 1, flags: given.flags ?? 0, ttlMs: given.ttlMs ?? 0 });
+  Object.assign(op, {
+    kind: given.kind,
+    id: given.id ?? 1,
+    flags: given.flags ?? 0,
+    ttlMs: given.ttlMs ?? 0,
+  });
   op.fencingToken = given.fencingToken ?? 0;
   op.bytes = Buffer.concat([name, token, owner, metadata]);
   op.keyLength = name.length;
@@ -92,7 +99,13 @@ test('requests that were written are read as they were', () => {
       for (const one of wishes) {
         const next = at + out.view.getUint16(at, true);
         expect(parseRequest(out.bytes, out.view, at, op)).toBe('');
-        expect([op.kind, op.id, op.flags, op.ttlMs, op.fencingToken]).toEqual([one.kind, one.id, one.flags, one.ttlMs, one.fencingToken]);
+        expect([op.kind, op.id, op.flags, op.ttlMs, op.fencingToken]).toEqual([
+          one.kind,
+          one.id,
+          one.flags,
+          one.ttlMs,
+          one.fencingToken,
+        ]);
         expect(text(op, op.keyAt, op.keyLength)).toBe(Buffer.from(one.name).toString('latin1'));
         expect(text(op, op.tokenAt, op.tokenLength)).toBe(Buffer.from(one.token).toString('latin1'));
         expect(text(op, op.ownerAt, op.ownerLength)).toBe(Buffer.from(one.owner).toString('latin1'));
@@ -156,7 +169,11 @@ test.each<[string, Partial<Wish>, RegExp]>([
   ['a renewal without a token', { kind: Kind.renew, name: 'a' }, /needs a lock token/],
   ['a release without a token', { kind: Kind.release, name: 'a' }, /needs a lock token/],
   ['a verify of nothing', { kind: Kind.verify, name: 'a' }, /needs a lock token/],
-  ['a verify of both', { kind: Kind.verify, name: 'a', fencingToken: 1, token: Buffer.from('t'.repeat(22)) }, /not both/],
+  [
+    'a verify of both',
+    { kind: Kind.verify, name: 'a', fencingToken: 1, token: Buffer.from('t'.repeat(22)) },
+    /not both/,
+  ],
   ['a ping with flags', { kind: PING, flags: 1 }, /flags/],
 ])('%s is refused', (_, given, reason) => {
   expect(verdict(given)).toMatch(reason);
@@ -166,7 +183,9 @@ test('bytes that are not UTF-8 are refused, wherever they stand', () => {
   expect(verdict({ ...acquire, name: 'abcdefgh' }, (bytes) => (bytes[19 + 3] = 0xff))).toMatch(/UTF-8/);
   expect(verdict({ ...acquire, name: 'abcdefgh' }, (bytes) => (bytes[19 + 7] = 0xc3))).toMatch(/UTF-8/);
   expect(verdict({ ...acquire, owner: 'abcd' }, (bytes) => (bytes[19 + 1 + 22] = 0x80))).toMatch(/UTF-8/);
-  expect(verdict({ ...acquire, metadata: '{"a":"b"}' }, (bytes) => (bytes[19 + 1 + 22 + 6] = 0xff))).toMatch(/metadata/);
+  expect(verdict({ ...acquire, metadata: '{"a":"b"}' }, (bytes) => (bytes[19 + 1 + 22 + 6] = 0xff))).toMatch(
+    /metadata/,
+  );
 });
 
 test('names are the same to the fast and to the thorough check', () => {
@@ -215,21 +234,25 @@ test('a frame whose sizes do not add up is refused as a whole', () => {
 
 test('arbitrary bytes never crash the parser, and what passes is within the bounds', () => {
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 8, maxLength: 120 }), fc.integer({ min: 0, max: 8 }), (bytes, kind) => {
-      const frame = new GrowingBytes(new ArrayBuffer(bytes.length), bytes.length);
-      frame.bytes.set(bytes);
-      frame.view.setUint16(0, bytes.length, true);
-      frame.bytes[2] = kind;
-      frame.bytes[3] &= 1;
-      expect(countRequests(frame.view, frame.length)).toBe(1);
-      const op = new Op();
-      const wrong = parseRequest(frame.bytes, frame.view, 0, op);
-      expect(op.id).toBe(frame.view.getUint32(4, true));
-      if (wrong !== '' || op.kind === PING) return;
-      expect(op.keyLength).toBeGreaterThan(0);
-      expect(op.keyAt + op.keyLength).toBeLessThanOrEqual(op.bytes.length);
-      expect(op.metadataAt + op.metadataLength).toBeLessThanOrEqual(op.bytes.length);
-    }),
+    fc.property(
+      fc.uint8Array({ minLength: 8, maxLength: 120 }),
+      fc.integer({ min: 0, max: 8 }),
+      (bytes, kind) => {
+        const frame = new GrowingBytes(new ArrayBuffer(bytes.length), bytes.length);
+        frame.bytes.set(bytes);
+        frame.view.setUint16(0, bytes.length, true);
+        frame.bytes[2] = kind;
+        frame.bytes[3] &= 1;
+        expect(countRequests(frame.view, frame.length)).toBe(1);
+        const op = new Op();
+        const wrong = parseRequest(frame.bytes, frame.view, 0, op);
+        expect(op.id).toBe(frame.view.getUint32(4, true));
+        if (wrong !== '' || op.kind === PING) return;
+        expect(op.keyLength).toBeGreaterThan(0);
+        expect(op.keyAt + op.keyLength).toBeLessThanOrEqual(op.bytes.length);
+        expect(op.metadataAt + op.metadataLength).toBeLessThanOrEqual(op.bytes.length);
+      },
+    ),
     { numRuns: 5_000 },
   );
 });

@@ -288,7 +288,7 @@ export class Workshop {
       built,
       join(tree, 'test/sim/command.ts'),
     ];
-    await execute(execPath, compile);
+    await execute(execPath, compile, { cwd: tree });
     const command = join(built, 'test/sim/command.js');
     const { stdout } = await execute(execPath, [command, '0', String(seeds), profile]);
     const lines = stdout.trim().split('\n');
