@@ -13,6 +13,7 @@ import { Routing } from '../src/batch/routing.ts';
 import { systemClock } from '../src/clock.ts';
 import { Front } from '../src/front/front.ts';
 import { LIMITS } from '../src/limits.ts';
+import { Buffers } from '../src/lane/buffers.ts';
 import { CpuSampler } from './cpu.ts';
 import type { Mode } from './front-load.ts';
 
@@ -38,27 +39,28 @@ const FIRST_MS = 1_000;
 async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number }> {
   const identity = { id: 'bench', address: '', version: '0' };
   const settings = { lanes: LANES, worker: fileURLToPath(new URL('./echo-lane.js', import.meta.url)) };
-  let front: Front | undefined;
   const lanes = new Lanes({
     ...settings,
-    onMessage: (lane, message) => front?.laneMessage(lane, message),
+    onMessage: (lane, message): void => front.laneMessage(lane, message),
     onFailure(error) {
       throw error;
     },
   });
   const requestTimeoutMs = LIMITS.requestTimeoutMsDefault;
   const hashKey = { k0: 0x01020304, k1: 0x05060708 };
-  const routing = new Routing(new Collector(LANES, lanes), {
+  const buffers = new Buffers();
+  const routing = new Routing(new Collector(LANES, lanes, buffers), {
     slots: LIMITS.slots,
     hashKey,
     shards: ['s0'],
     requestTimeoutMs,
   });
-  front = new Front({
+  const front = new Front({
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },
     routing,
     lanes: LANES,
     clock: systemClock,
+    buffers,
     identity,
     shards: [],
     metrics: () => Promise.resolve(''),

@@ -253,13 +253,16 @@ export class Generator {
     let arrived = 0;
     const nextAt = (): number => startAt + arrived * everyMs;
     let lineAt = startAt + 1000;
+    // What was due while every client waited for the server was not late because of the driver.
+    let starvedAt = -Infinity;
     return new Promise((resolve) => {
       const tick = (): void => {
         const now = performance.now();
         for (; arrived < arrivals && nextAt() <= now && this.#idle.size > 0; arrived++) {
-          this.#recorder.arrival(nextAt(), now, this.#ops);
+          this.#recorder.arrival(nextAt(), now, this.#ops, nextAt() > starvedAt);
           this.#send(this.#idle.shift(), this.#cycle[0], nextAt());
         }
+        if (this.#idle.size === 0) starvedAt = now;
         this.#sendHeld(now);
         for (const connection of this.#connections) connection.flush();
         if (now >= lineAt) {

@@ -101,10 +101,11 @@ export class Recorder {
     this.#from = Infinity;
   }
 
-  arrival(intendedAt: number, now: number, ops: number): void {
+  /** `isOwnLag`: between the intended time and now the driver could have sent it. */
+  arrival(intendedAt: number, now: number, ops: number, isOwnLag: boolean): void {
     if (intendedAt >= this.#from) {
       this.#cpuAtStart ??= process.cpuUsage();
-      this.#lag.recordValueWithCount(Math.round((now - intendedAt) * 1000), 1);
+      if (isOwnLag) this.#lag.recordValueWithCount(Math.round((now - intendedAt) * 1000), 1);
     }
     this.offered(intendedAt, ops);
   }

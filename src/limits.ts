@@ -44,15 +44,20 @@ export const LIMITS = {
   socketBackpressureBytesMax: 16 * MiB,
   socketIdleSecondsMax: 120,
   /** Size at which a batch is sealed before the event-loop turn ends. */
-  batchSealBytes: 256 * KiB,
+  batchSealBytes: 128 * KiB,
+  /** Buffers of that size that a thread keeps for reuse: 4 MiB. */
+  spareBuffersMax: 32,
 
   // ---- lane
   /** Ops that wait in a lane for one shard that does not answer or for room in the entry. */
   parkedOpsMax: 262_144,
   /** Entry plus checkpoint chunks: etcd refuses requests over 1.5 MiB. */
   commitBytesMax: 1_228_800,
-  /** Effects in one entry: leaves room for checkpoints in the same commit. */
-  entryBytesMax: 900 * KiB,
+  /**
+   * Effects in one entry. Larger entries would fit, but their rounds fall out of
+   * the processor's caches and hold the lane's thread up (docs/decisions.md).
+   */
+  entryBytesMax: 256 * KiB,
   /** Answers that leave with one round trip, and their bytes. */
   roundAnswersMax: 65_536,
   roundAnswerBytesMax: 8 * MiB,

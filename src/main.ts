@@ -15,6 +15,7 @@ import { sleep, systemClock } from './clock.ts';
 import type { Settings } from './config/settings.ts';
 import { defaultShards, readShardsFile, type ShardsFile } from './config/shards.ts';
 import { Front } from './front/front.ts';
+import { Buffers } from './lane/buffers.ts';
 import type { LaneLog, ProcessIdentity } from './lane/messages.ts';
 import { LIMITS } from './limits.ts';
 import { LaneCounters } from './metrics/counters.ts';
@@ -134,7 +135,8 @@ async function startParts(
     onMessage: (lane, message) => (message.kind === 'log' ? logLane(log, message) : front.laneMessage(lane, message)),
     onFailure: failed,
   });
-  const routing = new Routing(new Collector(lanes, pool), {
+  const buffers = new Buffers();
+  const routing = new Routing(new Collector(lanes, pool, buffers), {
     slots: cluster.slots,
     hashKey: parseHashKey(cluster.hashKey),
     shards: names,
@@ -155,6 +157,7 @@ async function startParts(
     routing,
     lanes,
     clock: systemClock,
+    buffers,
     identity,
     shards,
     metrics: () => metrics.metricsText(),

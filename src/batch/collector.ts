@@ -6,6 +6,7 @@
  * the poll phase, each message in a callback of its own, and microtasks run
  * after every callback, so a microtask would seal a batch per message.
  */
+import type { Buffers } from '../lane/buffers.ts';
 import { BatchBytes, recordBytes, writeRecord } from '../lane/record.ts';
 import { LIMITS } from '../limits.ts';
 import type { Op } from '../op.ts';
@@ -17,6 +18,7 @@ export interface LaneGate {
 
 export class Collector {
   private readonly gate: LaneGate;
+  private readonly buffers: Buffers;
   private readonly open: BatchBytes[] = [];
   private sealing = false;
   private readonly sealAll = (): void => {
@@ -24,26 +26,27 @@ export class Collector {
     for (let lane = 0; lane < this.open.length; lane++) if (this.open[lane].length > 0) this.seal(lane);
   };
 
-  constructor(lanes: number, gate: LaneGate) {
+  constructor(lanes: number, gate: LaneGate, buffers: Buffers) {
     this.gate = gate;
-    for (let lane = 0; lane < lanes; lane++)
-      this.open.push(new BatchBytes(new ArrayBuffer(LIMITS.batchSealBytes)));
+    this.buffers = buffers;
+    for (let lane = 0; lane < lanes; lane++) this.open.push(this.begin());
   }
 
   add(lane: number, op: Op): void {
-    const batch = this.open[lane];
-    if (batch.length + recordBytes(op) > LIMITS.batchSealBytes) this.seal(lane);
-    writeRecord(batch, op);
+    if (this.open[lane].length + recordBytes(op) > LIMITS.batchSealBytes) this.seal(lane);
+    writeRecord(this.open[lane], op);
     if (this.sealing) return;
     this.sealing = true;
     setImmediate(this.sealAll);
   }
 
-  /** A copy of just the bytes that were written leaves: cheaper than a fresh zeroed buffer of full size per batch. */
   private seal(lane: number): void {
     const batch = this.open[lane];
-    const { length } = batch;
-    batch.length = 0;
-    this.gate.send(lane, batch.bytes.buffer.slice(0, length) as ArrayBuffer, length);
+    this.open[lane] = this.begin();
+    this.gate.send(lane, batch.bytes.buffer as ArrayBuffer, batch.length);
+  }
+
+  private begin(): BatchBytes {
+    return new BatchBytes(this.buffers.take(LIMITS.batchSealBytes));
   }
 }

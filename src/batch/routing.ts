@@ -3,7 +3,8 @@
  *
  *   owned    the op joins the lane's open batch
  *   unowned  the op is parked until a lane announces the slot, or refused when
- *            its time is up (`moving`) or too many wait (`overloaded`)
+ *            its time is up (`moving`; `shard_unavailable` if its shard is
+ *            down) or too many wait (`overloaded`)
  *
  * A batch may cross a lane's `lost` on its way; the lane sends such records
  * back (`bounced`) and they are routed again.
@@ -38,7 +39,9 @@ export class Routing {
   private readonly hashKey: HashKey;
   private readonly requestTimeoutMs: number;
   private readonly laneOf: Int16Array;
+  /** The last shard that each slot was announced for, also while nobody owns it. */
   private readonly shardOf: Int16Array;
+  private readonly down: boolean[];
   private readonly parked = new Parked();
   private readonly op = new Op();
   private refuser: Refuser = { refuse() {} };
@@ -46,7 +49,11 @@ export class Routing {
   ownedCount = 0;
 
   private readonly sendOn = (op: Op): void => this.collector.add(this.laneOf[op.slot], op);
-  private readonly tooLate = (op: Op): void => this.refuser.refuse(op.connection, op.id, 'moving');
+  private readonly tooLate = (op: Op): void => {
+    const shard = this.shardOf[op.slot];
+    const down = shard === NOBODY ? this.down.includes(true) : this.down[shard];
+    this.refuser.refuse(op.connection, op.id, down ? 'shard_unavailable' : 'moving');
+  };
 
   constructor(collector: Collector, settings: RoutingSettings) {
     this.collector = collector;
@@ -56,6 +63,7 @@ export class Routing {
     this.requestTimeoutMs = settings.requestTimeoutMs;
     this.laneOf = new Int16Array(settings.slots).fill(NOBODY);
     this.shardOf = new Int16Array(settings.slots).fill(NOBODY);
+    this.down = settings.shards.map(() => false);
   }
 
   /** The front says who answers refused ops, before it takes requests. */
@@ -92,9 +100,14 @@ export class Routing {
       } else if (before === lane && this.shardOf[slot] === shard) {
         this.ownedCount--;
         this.laneOf[slot] = NOBODY;
-        this.shardOf[slot] = NOBODY;
       }
     }
+  }
+
+  /** Whether a shard is down decides what an op is told that waited in vain for an owner. */
+  shardDown(name: string, down: boolean): void {
+    const shard = this.shards.indexOf(name);
+    if (shard >= 0) this.down[shard] = down;
   }
 
   /** Records that a lane sent back. */

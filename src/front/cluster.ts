@@ -24,7 +24,9 @@ export class ClusterView {
 
   shardState(lane: number, state: LaneShardState): void {
     const states = this.states.get(state.shard);
-    if (states !== undefined) states[lane] = state;
+    if (states === undefined) return;
+    states[lane] = state;
+    this.routing.shardDown(state.shard, this.stateOf(state.shard) === 'down');
   }
 
   /** The map is loaded when every lane has heard of a shard; one that answers is enough to be useful. */

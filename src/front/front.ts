@@ -21,6 +21,7 @@ import uws, {
 import type { Routing } from '../batch/routing.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { ShardSettings } from '../config/shards.ts';
+import type { Buffers } from '../lane/buffers.ts';
 import type { LaneMessage, ProcessIdentity } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
 import { BinarySocket } from './binary-socket.ts';
@@ -50,6 +51,8 @@ export interface FrontDependencies {
   readonly routing: Routing;
   readonly lanes: number;
   readonly clock: Clock;
+  /** Gets the buffers of answers when they have left. */
+  readonly buffers: Buffers;
   readonly identity: ProcessIdentity;
   readonly shards: readonly ShardSettings[];
   /** The Prometheus text. */
@@ -176,7 +179,9 @@ export class Front {
     const { routing, clock } = this.dependencies;
     switch (message.kind) {
       case 'answers':
-        return this.connections.answers(message.buffer, message.length);
+        this.connections.answers(message.buffer, message.length);
+        this.dependencies.buffers.give(message.buffer);
+        return;
       case 'owned':
       case 'lost':
         return routing.ownership(lane, message);

@@ -8,7 +8,7 @@ import type { Clock } from '../clock.ts';
 import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
-import { Answer, AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
+import { Answer, type AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
 import {
   type Fields,

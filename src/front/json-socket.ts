@@ -9,7 +9,7 @@
  */
 import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
+import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
 import {
   type Fields,

@@ -9,7 +9,7 @@
 import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
-import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
+import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { renderState } from '../protocol/json-answer.ts';
 import { ListPage, readListEntry, readListPage } from '../protocol/page.ts';
 import { checkName, checkOwner, decodeText } from '../protocol/words.ts';

@@ -12,6 +12,7 @@ import { LIMITS, ttlPadMs } from '../limits.ts';
 import type { Slot } from '../lock/slot.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import { Answer, AnswerBytes, CLAIM_EXPIRES_AT, CLAIM_WAITED_AT, readAnswer, Section, writeAnswer } from '../protocol/answer.ts';
+import type { Buffers } from './buffers.ts';
 import type { LaneMessage } from './messages.ts';
 import { Todo, type Round } from './round.ts';
 
@@ -28,6 +29,7 @@ export interface DeliveryHost {
   armed(slot: number, row: number, freeAt: number): void;
   emit(message: LaneMessage, transfer: ArrayBuffer[]): void;
   readonly counters: LaneCounters;
+  readonly buffers: Buffers;
 }
 
 const GROUP_HEAD_BYTES = 8;
@@ -189,7 +191,7 @@ export class Delivery {
     if (this.runs === 0) return;
     let bytes = this.firstRunOf.size * GROUP_HEAD_BYTES;
     for (let run = 0; run < this.runs; run++) bytes += this.runEnd[run] - this.runStart[run];
-    const buffer = new ArrayBuffer(bytes);
+    const buffer = this.host.buffers.take(bytes);
     const out = new Uint8Array(buffer);
     const view = new DataView(buffer);
     let at = 0;

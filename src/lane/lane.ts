@@ -10,6 +10,7 @@ import type { Slot } from '../lock/slot.ts';
 import { Kind, Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import type { LeaseKeeper, ShardStore } from '../shard/store.ts';
+import { Buffers } from './buffers.ts';
 import { Delivery } from './delivery.ts';
 import type { Hold } from './hold.ts';
 import { list } from './listing.ts';
@@ -47,6 +48,7 @@ export class Lane implements LaneHost {
   readonly counters: LaneCounters;
   readonly requestTimeoutMs: number;
   readonly delivery: Delivery;
+  readonly buffers = new Buffers();
 
   private readonly dependencies: LaneDependencies;
   private readonly shards: readonly ShardLane[];
@@ -99,6 +101,7 @@ export class Lane implements LaneHost {
       if (owner === undefined) this.bounceOne(op);
       else owner.take(op, this.holds[op.slot]!, now);
     }
+    this.buffers.give(buffer);
     for (const shard of this.shards) shard.kick();
     this.flushBounced();
     this.dependencies.onProgress();

@@ -16,7 +16,7 @@
  *
  * The sections stand in this order; `sections` is the sum of those present.
  */
-import { copyBytes, GrowingBytes, ProtocolError, readU64, writeU64, type ByteSource } from './bytes.ts';
+import { copyBytes, type GrowingBytes, ProtocolError, readU64, writeU64, type ByteSource } from './bytes.ts';
 
 export const Section = {
   claim: 1,

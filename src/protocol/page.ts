@@ -14,7 +14,7 @@
  * most entries wanted, fencingToken the slot to start from, metadata the key
  * behind which that slot starts (empty: at its first).
  */
-import { copyBytes, GrowingBytes, ProtocolError, type ByteSource } from './bytes.ts';
+import { copyBytes, type GrowingBytes, ProtocolError, type ByteSource } from './bytes.ts';
 import { type Answer, readState, Section, writeState } from './answer.ts';
 
 const PAGE_HEAD_BYTES = 8;

@@ -15,7 +15,7 @@
  * of it is looked at; a wrong request in a sound frame spoils only itself.
  */
 import { Kind, OpFlag, type Op } from '../op.ts';
-import { copyBytes, GrowingBytes, readU64, writeU64 } from './bytes.ts';
+import { copyBytes, type GrowingBytes, readU64, writeU64 } from './bytes.ts';
 import { makeToken } from './token.ts';
 import {
   checkMetadata,

@@ -4,6 +4,7 @@ import { Collector, type LaneGate } from '../../src/batch/collector.ts';
 import { BatchBytes, readRecord, recordBytes } from '../../src/lane/record.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Op } from '../../src/op.ts';
+import { Buffers } from '../../src/lane/buffers.ts';
 
 class Gate implements LaneGate {
   readonly sent: { lane: number; ids: number[]; length: number }[] = [];
@@ -11,7 +12,6 @@ class Gate implements LaneGate {
   send(lane: number, buffer: ArrayBuffer, length: number): void {
     const ids: number[] = [];
     const op = new Op();
-    expect(buffer.byteLength).toBe(length);
     for (let at = 0; at < length; ids.push(op.id)) at = readRecord(new BatchBytes(buffer, length), at, op);
     this.sent.push({ lane, ids, length });
   }
@@ -27,7 +27,7 @@ function opOf(id: number, keyBytes = 3): Op {
 
 test('a turn makes one batch a lane, in the order of arrival', async () => {
   const gate = new Gate();
-  const collector = new Collector(2, gate);
+  const collector = new Collector(2, gate, new Buffers());
   for (const id of [1, 2, 3, 4]) collector.add(id % 2, opOf(id));
   await Promise.resolve();
   expect(gate.sent).toEqual([]);
@@ -45,7 +45,7 @@ test('a turn makes one batch a lane, in the order of arrival', async () => {
 
 test('a full batch leaves at once and nothing is lost or mixed up', async () => {
   const gate = new Gate();
-  const collector = new Collector(1, gate);
+  const collector = new Collector(1, gate, new Buffers());
   const size = recordBytes(opOf(0, 500));
   const count = Math.ceil((LIMITS.batchSealBytes * 2.5) / size);
   for (let id = 0; id < count; id++) collector.add(0, opOf(id, 500));

@@ -6,6 +6,7 @@ import { Routing } from '../../src/batch/routing.ts';
 import { BatchBytes, readRecord, writeRecord } from '../../src/lane/record.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Op } from '../../src/op.ts';
+import { Buffers } from '../../src/lane/buffers.ts';
 
 const SLOTS = 4_096;
 const TIMEOUT_MS = 1_000;
@@ -34,7 +35,7 @@ beforeEach(() => {
     shards: ['s0', 's1'],
     requestTimeoutMs: TIMEOUT_MS,
   };
-  routing = new Routing(new Collector(3, gate), settings);
+  routing = new Routing(new Collector(3, gate, new Buffers()), settings);
   routing.answerWith({ refuse: (connection, id, code) => refused.push({ connection, id, code }) });
 });
 
@@ -108,6 +109,25 @@ test('what waited for its whole time-out is answered `moving`, the rest stays', 
   own(1, ALL);
   await turn();
   expect(sent.map(({ lane, id }) => [lane, id])).toEqual([[1, 2]]);
+});
+
+test('what waited in vain is told when its shard is down', () => {
+  const codes = (): string[] => refused.splice(0).map(({ code }) => code);
+  const wait = (): string[] => {
+    submit('a', 1, 0);
+    routing.sweep(TIMEOUT_MS + 1);
+    return codes();
+  };
+  routing.shardDown('s1', true);
+  expect(wait()).toEqual(['shard_unavailable']);
+  own(0, ALL, 's0');
+  lose(0, ALL, 's0');
+  expect(wait()).toEqual(['moving']);
+  own(0, ALL, 's1');
+  lose(0, ALL, 's1');
+  expect(wait()).toEqual(['shard_unavailable']);
+  routing.shardDown('s1', false);
+  expect(wait()).toEqual(['moving']);
 });
 
 test('more than can be parked is refused as overloaded, at once', () => {

@@ -4,6 +4,7 @@ import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import { systemClock } from '../../src/clock.ts';
 import { Front, type FrontSettings } from '../../src/front/front.ts';
+import { Buffers } from '../../src/lane/buffers.ts';
 import { TinyLane } from './tiny-lane.ts';
 
 export const SLOTS = 4_096;
@@ -30,7 +31,8 @@ export async function startRig(
     { name: 's0', engine: 'embedded', endpoints: [], weight: 1 },
     { name: 's1', engine: 'embedded', endpoints: [], weight: 2 },
   ] as const;
-  const routing = new Routing(new Collector(lanes, lane), {
+  const buffers = new Buffers();
+  const routing = new Routing(new Collector(lanes, lane, buffers), {
     slots: SLOTS,
     hashKey: { k0: 1, k1: 2 },
     shards: shards.map(({ name }) => name),
@@ -47,6 +49,7 @@ export async function startRig(
     routing,
     lanes,
     clock: systemClock,
+    buffers,
     identity: { id: 'p1', address: 'http://127.0.0.1:1', version: '9.9.9' },
     shards,
     metrics: () => Promise.resolve('holdfast_sockets 0\n'),

@@ -65,6 +65,24 @@ describe('a checkpoint', () => {
     );
   });
 
+  it('holds the largest claims in the smallest chunks', () => {
+    const rig = new SlotRig();
+    rig.slot.counter = Number.MAX_SAFE_INTEGER - 10;
+    for (let i = 0; i < 3; i++) {
+      const name = String(i).padEnd(1_024, 'n');
+      const [owner, metadata] = ['o'.repeat(256), 'm'.repeat(1_024)];
+      rig.run({ kind: 'acquire', name, token: 't'.repeat(64), ttlMs: 86_400_000, owner, metadata });
+      // A short one between: it leaves the chunk nearly full.
+      rig.run({ kind: 'acquire', name: `short ${i}`, token: 'uuid:1' });
+    }
+    for (const chunkBytes of [CHUNK_BYTES_MIN, CHUNK_BYTES_MIN + 40, CHUNK_BYTES_MIN + 1_000]) {
+      const made = encodeCheckpoint(rig.slot, chunkBytes);
+      for (const chunk of made) expect(chunk.length).toBeLessThanOrEqual(chunkBytes);
+      expect(durableState(load(made))).toEqual(durableState(rig.slot));
+    }
+    expect(() => encodeCheckpoint(rig.slot, CHUNK_BYTES_MIN - 1)).toThrow(RangeError);
+  });
+
   it('of an empty slot is one small chunk', () => {
     const made = encodeCheckpoint(new Slot(SLOT, ENDED_KEEP_MS), 256 * 1024);
     expect(made.map((chunk) => chunk.length)).toEqual([12]);

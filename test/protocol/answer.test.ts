@@ -196,6 +196,15 @@ test('the times stand where they are patched', () => {
   expect(patched(Section.verdict, VERDICT_EXPIRES_AT).expiresInMs).toBe(77);
 });
 
+test('a lock that is held has a holder, a free one has none', () => {
+  for (const holderCount of [0, 1]) {
+    const out = new AnswerBytes();
+    writeAnswer(out, Object.assign(new Answer(), { sections: Section.state, holderCount }));
+    out.bytes[ANSWER_HEAD_BYTES] ^= 1;
+    expect(() => readAnswer(out, 0, new Answer())).toThrow(ProtocolError);
+  }
+});
+
 test('a state may have many holders, which are read one by one', () => {
   const state = Buffer.alloc(18 + 2 * 18);
   state[0] = 1;

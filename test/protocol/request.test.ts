@@ -230,6 +230,10 @@ test('a frame whose sizes do not add up is refused as a whole', () => {
   expect(countRequests(out.view, length)).toBe(-1);
   out.view.setUint16(0, 0, true);
   expect(countRequests(out.view, length)).toBe(-1);
+  // Seven and eight bytes: they add up, but the first is no request.
+  out.view.setUint16(0, 7, true);
+  out.view.setUint16(7, 8, true);
+  expect(countRequests(out.view, 15)).toBe(-1);
 });
 
 test('arbitrary bytes never crash the parser, and what passes is within the bounds', () => {
