@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LoadSettings } from '../loadtest/generator.ts';
+import type { LoadSettings } from '../loadtest/workloads.ts';
 import type { LoadResult } from '../loadtest/result.ts';
 import type { CeilingResult, CeilingSettings } from './ceiling.ts';
 import { CpuSampler, type ProcessCpu } from './cpu.ts';

@@ -17,24 +17,7 @@ import { readU64 } from '../src/protocol/bytes.ts';
 import { Connection } from './connection.ts';
 import { Frames } from './frames.ts';
 import { Recorder, type LoadResult } from './result.ts';
-import { WORKLOADS, type Step, type WorkloadName } from './workloads.ts';
-
-export interface LoadSettings {
-  readonly url: string;
-  readonly workload: WorkloadName;
-  /** Ops a second of this process. */
-  readonly rate: number;
-  readonly seconds: number;
-  /** Runs before the measured time, at the same rate. */
-  readonly warmupSeconds: number;
-  readonly sockets: number;
-  readonly opsPerFrame: number;
-  readonly names: number;
-  readonly holdMs: number;
-  /** How long answers are waited for after the last request. */
-  readonly drainSeconds: number;
-  readonly process: number;
-}
+import { WORKLOADS, type LoadSettings, type Step } from './workloads.ts';
 
 /** Beside the kinds of op.ts: releases what a cut connection left. */
 const RECOVER = 7;

@@ -6,9 +6,9 @@ import { fork } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import { Generator, type LoadSettings } from './generator.ts';
+import { Generator } from './generator.ts';
 import { mergeResults, type LoadResult } from './result.ts';
-import { WORKLOADS, type WorkloadName } from './workloads.ts';
+import { WORKLOADS, type LoadSettings, type WorkloadName } from './workloads.ts';
 
 const CHILD = 'HOLDFAST_LOAD_CHILD';
 

@@ -8,8 +8,7 @@ import {
   encodeIntoCompressedBase64,
   type Histogram,
 } from 'hdr-histogram-js';
-import type { LoadSettings } from './generator.ts';
-import { WORKLOADS } from './workloads.ts';
+import { WORKLOADS, type LoadSettings } from './workloads.ts';
 
 const STEPS = ['', 'acquire', 'renew', 'release', 'get'];
 const HIGHEST_US = 600_000_000;

@@ -52,3 +52,20 @@ export const WORKLOADS = {
 } as const satisfies Record<string, Workload>;
 
 export type WorkloadName = keyof typeof WORKLOADS;
+
+export interface LoadSettings {
+  readonly url: string;
+  readonly workload: WorkloadName;
+  /** Ops a second of this process. */
+  readonly rate: number;
+  readonly seconds: number;
+  /** Runs before the measured time, at the same rate. */
+  readonly warmupSeconds: number;
+  readonly sockets: number;
+  readonly opsPerFrame: number;
+  readonly names: number;
+  readonly holdMs: number;
+  /** How long answers are waited for after the last request. */
+  readonly drainSeconds: number;
+  readonly process: number;
+}

@@ -27,16 +27,36 @@ export const CODES = {
   session_ended: { wire: 12, status: 410, retryable: false, title: 'The session has ended' },
   too_large: { wire: 13, status: 413, retryable: false, title: 'The request is too large' },
   unsupported_media_type: { wire: 14, status: 415, retryable: false, title: 'The body is not JSON' },
-  idempotency_mismatch: { wire: 15, status: 422, retryable: false, title: 'The token was used for a different request' },
+  idempotency_mismatch: {
+    wire: 15,
+    status: 422,
+    retryable: false,
+    title: 'The token was used for a different request',
+  },
   rate_limited: { wire: 16, status: 429, retryable: true, title: 'Too many requests' },
   quota_exceeded: { wire: 17, status: 429, retryable: true, title: 'The quota is used up' },
   queue_full: { wire: 18, status: 429, retryable: true, title: 'The queue of waiters is full' },
   internal: { wire: 19, status: 500, retryable: false, title: 'A defect in Holdfast' },
-  shard_unavailable: { wire: 20, status: 503, retryable: true, title: 'The shard did not answer; nothing was granted' },
-  overloaded: { wire: 21, status: 503, retryable: true, title: 'Too much work is waiting; nothing was granted' },
+  shard_unavailable: {
+    wire: 20,
+    status: 503,
+    retryable: true,
+    title: 'The shard did not answer; nothing was granted',
+  },
+  overloaded: {
+    wire: 21,
+    status: 503,
+    retryable: true,
+    title: 'Too much work is waiting; nothing was granted',
+  },
   moving: { wire: 22, status: 503, retryable: true, title: 'The slot has no owner yet; nothing was granted' },
   draining: { wire: 23, status: 503, retryable: true, title: 'This process is shutting down' },
-  outcome_unknown: { wire: 24, status: 504, retryable: true, title: 'The shard did not answer in time; it may have taken effect' },
+  outcome_unknown: {
+    wire: 24,
+    status: 504,
+    retryable: true,
+    title: 'The shard did not answer in time; it may have taken effect',
+  },
 } as const satisfies Record<string, CodeFacts>;
 
 export type ErrorCode = keyof typeof CODES;

@@ -9,7 +9,7 @@ import { extname } from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 import type { Logger } from 'pino';
 import { Collector } from './batch/collector.ts';
-import { Lanes } from './batch/lanes.ts';
+import { Lanes, type LaneSetup } from './batch/lanes.ts';
 import { Routing } from './batch/routing.ts';
 import { sleep, systemClock } from './clock.ts';
 import type { Settings } from './config/settings.ts';
@@ -43,7 +43,11 @@ const OPEN_AGAIN_MS = 1_000;
  * `failed` is called when it can't go on: it should exit, so that another takes over.
  * @throws ConfigError, FolderLockError, ClusterMismatch, and what listening throws
  */
-export async function serve(settings: Settings, log: Logger, failed: (error: Error) => void): Promise<Server> {
+export async function serve(
+  settings: Settings,
+  log: Logger,
+  failed: (error: Error) => void,
+): Promise<Server> {
   const wish = settings.shards === undefined ? defaultShards() : readShardsFile(settings.shards);
   sizeThreadPool(settings.workers, wish);
   const lock = lockData(settings, wish);
@@ -122,7 +126,10 @@ async function startParts(
   const lanes = settings.workers;
   const identity: ProcessIdentity = { id: randomUUID(), address: '', version: VERSION };
   const progress = new SharedArrayBuffer(lanes * Int32Array.BYTES_PER_ELEMENT);
-  const counters = Array.from({ length: lanes }, () => new SharedArrayBuffer(LaneCounters.bytes(shards.length)));
+  const counters = Array.from(
+    { length: lanes },
+    () => new SharedArrayBuffer(LaneCounters.bytes(shards.length)),
+  );
   const keeper = startKeeperThread({
     shards: shards.filter((shard) => shard.engine === 'etcd'),
     progress,
@@ -132,7 +139,8 @@ async function startParts(
   const pool = new Lanes({
     lanes,
     worker: new URL(`./lane/worker${extname(import.meta.url)}`, import.meta.url).href,
-    onMessage: (lane, message) => (message.kind === 'log' ? logLane(log, message) : front.laneMessage(lane, message)),
+    onMessage: (lane, message) =>
+      message.kind === 'log' ? logLane(log, message) : front.laneMessage(lane, message),
     onFailure: failed,
   });
   const buffers = new Buffers();
@@ -163,22 +171,23 @@ async function startParts(
     metrics: () => metrics.metricsText(),
     log,
   });
-  for (let lane = 0; lane < lanes; lane++) {
-    const { port1, port2 } = new MessageChannel();
-    keeper.addLane(lane, port1);
-    await pool.start(lane, {
-      process: identity,
-      shards,
-      slots: cluster.slots,
-      dataFolder: settings.data,
-      requestTimeoutMs: settings.requestTimeoutMs,
-      keeperPort: port2,
-      counters: counters[lane],
-      progress,
-    });
-  }
+  const setup = { process: identity, shards, slots: cluster.slots, dataFolder: settings.data, progress };
+  await startLanes(pool, keeper, counters, { ...setup, requestTimeoutMs: settings.requestTimeoutMs });
   const port = await front.listen();
   return { url: urlOf(settings.host, port), stop: stopper(settings, front, pool, keeper, lock) };
+}
+
+async function startLanes(
+  pool: Lanes,
+  keeper: KeeperThread,
+  counters: readonly SharedArrayBuffer[],
+  setup: Omit<LaneSetup, 'keeperPort' | 'counters'>,
+): Promise<void> {
+  for (let lane = 0; lane < counters.length; lane++) {
+    const { port1, port2 } = new MessageChannel();
+    keeper.addLane(lane, port1);
+    await pool.start(lane, { ...setup, keeperPort: port2, counters: counters[lane] });
+  }
 }
 
 /** Once, however often it is asked. */

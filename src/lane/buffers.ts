@@ -16,6 +16,7 @@ export class Buffers {
 
   /** Nobody reads it any more. One of another size is left to the garbage collector. */
   give(buffer: ArrayBuffer): void {
-    if (buffer.byteLength === LIMITS.batchSealBytes && this.spare.length < LIMITS.spareBuffersMax) this.spare.push(buffer);
+    if (buffer.byteLength === LIMITS.batchSealBytes && this.spare.length < LIMITS.spareBuffersMax)
+      this.spare.push(buffer);
   }
 }

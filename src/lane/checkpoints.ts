@@ -14,7 +14,15 @@
 import { LIMITS } from '../limits.ts';
 import { encodeCheckpoint } from '../lock/checkpoint.ts';
 import type { Change } from '../shard/store.ts';
-import { checkpointKey, checkpointPrefix, encodeRecord, journalKey, slotKey, type Position, type SlotRecord } from '../slots/records.ts';
+import {
+  checkpointKey,
+  checkpointPrefix,
+  encodeRecord,
+  journalKey,
+  slotKey,
+  type Position,
+  type SlotRecord,
+} from '../slots/records.ts';
 import { prefixEnd } from '../shard/store.ts';
 import type { Hold } from './hold.ts';
 

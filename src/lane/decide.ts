@@ -7,6 +7,7 @@ import { CODES, codeOfWire } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { apply, Outcome } from '../lock/machine.ts';
 import type { Slot } from '../lock/slot.ts';
+import type { LaneCounters } from '../metrics/counters.ts';
 import { Kind, Mode, type Op, OpFlag } from '../op.ts';
 import {
   Answer,
@@ -22,7 +23,7 @@ const outcome = new Outcome();
 const answer = new Answer();
 
 /** Decides `op` on its slot and adds effects and answer to `round`. True when an effect was written. */
-export function decide(round: Round, slot: Slot, op: Op, now: number): boolean {
+export function decide(round: Round, slot: Slot, op: Op, now: number, counters: LaneCounters): boolean {
   apply(slot, op, now, round.effects, outcome);
   answer.id = op.id;
   answer.status = outcome.status;
@@ -35,7 +36,8 @@ export function decide(round: Round, slot: Slot, op: Op, now: number): boolean {
     expiresAt = HOLDER_EXPIRES_AT;
     todo = Todo.times;
   } else if (outcome.code !== 0) {
-    // Nothing was changed: only the status and the code travel.
+    // Refused: only the status and the code travel.
+    todo = 0;
   } else if (op.kind === Kind.acquire || op.kind === Kind.renew) {
     todo |= describeClaim(slot, op);
   } else if (op.kind === Kind.get) {
@@ -45,6 +47,8 @@ export function decide(round: Round, slot: Slot, op: Op, now: number): boolean {
     describeVerdict(outcome.current, outcome.fencingToken);
     expiresAt = VERDICT_EXPIRES_AT;
     if (outcome.current) todo |= Todo.times;
+  } else if (op.kind === Kind.release) {
+    counters.recordHold(outcome.heldMs);
   }
   const start = writeAnswer(round.answers, answer);
   const i = round.add(op, outcome.code, todo, start);

@@ -11,7 +11,15 @@ import { CODES, codeOfWire } from '../errors.ts';
 import { LIMITS, ttlPadMs } from '../limits.ts';
 import type { Slot } from '../lock/slot.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
-import { Answer, AnswerBytes, CLAIM_EXPIRES_AT, CLAIM_WAITED_AT, readAnswer, Section, writeAnswer } from '../protocol/answer.ts';
+import {
+  Answer,
+  AnswerBytes,
+  CLAIM_EXPIRES_AT,
+  CLAIM_WAITED_AT,
+  readAnswer,
+  Section,
+  writeAnswer,
+} from '../protocol/answer.ts';
 import type { Buffers } from './buffers.ts';
 import type { LaneMessage } from './messages.ts';
 import { Todo, type Round } from './round.ts';
@@ -128,7 +136,11 @@ export class Delivery {
       this.replace(round, i, CODES.outcome_unknown.wire);
       return;
     }
-    view.setUint32(round.start[i] + CLAIM_WAITED_AT, Math.max(0, Math.floor(returnedAt - round.receivedAt[i])), true);
+    view.setUint32(
+      round.start[i] + CLAIM_WAITED_AT,
+      Math.max(0, Math.floor(returnedAt - round.receivedAt[i])),
+      true,
+    );
     view.setUint32(round.start[i] + CLAIM_EXPIRES_AT, left, true);
   }
 
@@ -167,7 +179,11 @@ export class Delivery {
     const end = replaced ? this.insteadEnd[i] : round.end[i];
     const connection = round.connection[i];
     const last = this.runs - 1;
-    if (connection === this.lastConnection && this.runSource[last] === source && this.runEnd[last] === start) {
+    if (
+      connection === this.lastConnection &&
+      this.runSource[last] === source &&
+      this.runEnd[last] === start
+    ) {
       this.runEnd[last] = end;
       return;
     }

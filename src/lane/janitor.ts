@@ -63,7 +63,10 @@ export class Janitor {
   }
 
   private async compact(): Promise<void> {
-    const { revision } = await this.store.range(JOURNAL_PREFIX, prefixEnd(JOURNAL_PREFIX), { limit: 1, keysOnly: true });
+    const { revision } = await this.store.range(JOURNAL_PREFIX, prefixEnd(JOURNAL_PREFIX), {
+      limit: 1,
+      keysOnly: true,
+    });
     if (this.compactTo > this.compacted) {
       await this.store.compact(this.compactTo);
       this.compacted = this.compactTo;
@@ -107,7 +110,8 @@ export class Janitor {
     await eachEntry(this.store, SLOT_PREFIX, {}, ({ key, value }) => {
       const { segments, checkpoint } = decodeSlotRecord(value);
       for (const { term } of segments) terms.add(term);
-      if (checkpoint !== null) checkpoints.add(checkpointPrefix(Number(key.slice(SLOT_PREFIX.length)), checkpoint));
+      if (checkpoint !== null)
+        checkpoints.add(checkpointPrefix(Number(key.slice(SLOT_PREFIX.length)), checkpoint));
     });
     return { terms, checkpoints };
   }

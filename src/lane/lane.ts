@@ -90,7 +90,7 @@ export class Lane implements LaneHost {
     const batch = new BatchBytes(buffer, length);
     const now = this.clock.now();
     const { op } = this;
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       at = readRecord(batch, at, op);
       if (op.kind === Kind.list) {
         const shard = this.shards[op.hash];
@@ -217,7 +217,8 @@ export class Lane implements LaneHost {
 
   private bounceOne(op: Op): void {
     const bytes = recordBytes(op);
-    if (this.bounced !== undefined && this.bounced.length + bytes > this.bounced.bytes.length) this.flushBounced();
+    if (this.bounced !== undefined && this.bounced.length + bytes > this.bounced.bytes.length)
+      this.flushBounced();
     this.bounced ??= new BatchBytes(new ArrayBuffer(Math.max(LIMITS.batchSealBytes, bytes)));
     writeRecord(this.bounced, op);
   }

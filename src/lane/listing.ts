@@ -26,7 +26,13 @@ interface Query {
 }
 
 /** Writes the page that `op` asks for as its answer into `round`. `slots`: how many the cluster has. */
-export function list(round: Round, op: Op, holds: ReadonlyMap<number, Hold>, slots: number, now: number): void {
+export function list(
+  round: Round,
+  op: Op,
+  holds: ReadonlyMap<number, Hold>,
+  slots: number,
+  now: number,
+): void {
   const query: Query = {
     fromSlot: op.fencingToken,
     prefix: op.bytes.subarray(op.keyAt, op.keyAt + op.keyLength),
@@ -96,8 +102,10 @@ function keyOf(slot: Slot, row: number): Uint8Array {
 function matches(slot: Slot, row: number, query: Query): boolean {
   const { claims } = slot;
   const key = keyOf(slot, row);
-  if (key.length < query.prefix.length || compare(key.subarray(0, query.prefix.length), query.prefix) !== 0) return false;
-  if (slot.number === query.fromSlot && query.after.length > 0 && compare(key, query.after) <= 0) return false;
+  if (key.length < query.prefix.length || compare(key.subarray(0, query.prefix.length), query.prefix) !== 0)
+    return false;
+  if (slot.number === query.fromSlot && query.after.length > 0 && compare(key, query.after) <= 0)
+    return false;
   if (query.owner.length === 0) return true;
   const owner = claims.bytes.subarray(claims.ownerAt(row), claims.ownerAt(row) + claims.ownerLength(row));
   return compare(owner, query.owner) === 0;

@@ -44,7 +44,9 @@ export async function recover(
     const slot = new Slot(claim.slot, me.endedKeepMs);
     const chunks = checkpoints.get(claim.slot) ?? [];
     if (chunks.length !== (claim.record.checkpoint?.chunks ?? 0)) {
-      throw new RecoveryError(`slot ${claim.slot} has ${chunks.length} checkpoint chunks, its record names more or fewer`);
+      throw new RecoveryError(
+        `slot ${claim.slot} has ${chunks.length} checkpoint chunks, its record names more or fewer`,
+      );
     }
     if (chunks.length > 0) loadCheckpoint(slot, chunks, me.now());
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
@@ -54,7 +56,10 @@ export async function recover(
   return recovered;
 }
 
-async function readCheckpoints(store: ShardStore, claimed: readonly Claimed[]): Promise<Map<number, Uint8Array[]>> {
+async function readCheckpoints(
+  store: ShardStore,
+  claimed: readonly Claimed[],
+): Promise<Map<number, Uint8Array[]>> {
   const chunks = new Map<number, Uint8Array[]>();
   const wanted = new Map<number, string>();
   for (const { slot, record } of claimed) {
@@ -65,7 +70,9 @@ async function readCheckpoints(store: ShardStore, claimed: readonly Claimed[]): 
   const from = checkpointsOfSlot(slots[0]);
   const to = prefixEnd(checkpointsOfSlot(slots[slots.length - 1]));
   await eachOfSize(store, from, to, (entry) => {
-    const slot = Number(entry.key.slice(CHECKPOINT_PREFIX.length, entry.key.indexOf('/', CHECKPOINT_PREFIX.length)));
+    const slot = Number(
+      entry.key.slice(CHECKPOINT_PREFIX.length, entry.key.indexOf('/', CHECKPOINT_PREFIX.length)),
+    );
     const prefix = wanted.get(slot);
     if (prefix === undefined || !entry.key.startsWith(prefix)) return;
     const list = chunks.get(slot);
@@ -93,7 +100,10 @@ async function replayJournals(
     let applied = 0;
     let early = 0;
     for (const segment of segments.values()) {
-      const to = segment.to === null ? prefixEnd(journalPrefix(segment.term)) : journalKey(segment.term, segment.to + 1);
+      const to =
+        segment.to === null
+          ? prefixEnd(journalPrefix(segment.term))
+          : journalKey(segment.term, segment.to + 1);
       await eachOfSize(store, journalKey(segment.term, segment.from), to, (entry) => {
         const result = replayEntry(entry.value, 0, entry.value.length, slotOf, me.now());
         applied += result.applied;
@@ -101,7 +111,8 @@ async function replayJournals(
       });
     }
     if (early === 0) return;
-    if (applied === 0) throw new RecoveryError(`the journals of ${[...segments.keys()].join(', ')} miss entries`);
+    if (applied === 0)
+      throw new RecoveryError(`the journals of ${[...segments.keys()].join(', ')} miss entries`);
   }
 }
 
@@ -119,7 +130,7 @@ async function eachOfSize(
   visit: (entry: KeyValue) => void,
 ): Promise<void> {
   let limit = 4;
-  for (let at = from; ; ) {
+  for (let at = from; ;) {
     let page: Page;
     try {
       page = await store.range(at, to, { limit });

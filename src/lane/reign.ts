@@ -144,7 +144,11 @@ export class Reign {
     });
     shard.adopt(holds);
     const claims = holds.reduce((sum, hold) => sum + hold.slot.claims.count, 0);
-    shard.log('info', 'slots taken over', undefined, { slots: holds.length, claims, ms: Math.round(now() - started) });
+    shard.log('info', 'slots taken over', undefined, {
+      slots: holds.length,
+      claims,
+      ms: Math.round(now() - started),
+    });
     return false;
   }
 

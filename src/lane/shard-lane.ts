@@ -17,7 +17,7 @@
 import type { Clock } from '../clock.ts';
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { expire } from '../lock/machine.ts';
+import { expire, heldFor } from '../lock/machine.ts';
 import { EFFECT_BYTES_MAX } from '../lock/effects.ts';
 import { Kind, type Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
@@ -121,7 +121,8 @@ export class ShardLane {
       this.refuse(op, CODES.overloaded.wire);
       return;
     }
-    if (decide(this.open, hold.slot, op, now)) this.checkpoints?.touched(hold, this.sentSeq + 1);
+    if (decide(this.open, hold.slot, op, now, this.host.counters))
+      this.checkpoints?.touched(hold, this.sentSeq + 1);
   }
 
   private park(op: Op, now: number): void {
@@ -165,7 +166,9 @@ export class ShardLane {
     }
     const bytes = effects.at - effects.headroom;
     const changes = this.checkpoints!.plan(++this.sentSeq, bytes);
-    void this.fly(round, () => term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }));
+    void this.fly(round, () =>
+      term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }),
+    );
   }
 
   private async fly(round: Round, trip: () => Promise<'committed' | 'lost' | 'lostUnknown'>): Promise<void> {
@@ -175,7 +178,8 @@ export class ShardLane {
     try {
       end = await trip();
     } catch (error) {
-      if (!(error instanceof TermAbandoned)) this.log('error', 'a commit failed in a way that it should not', error);
+      if (!(error instanceof TermAbandoned))
+        this.log('error', 'a commit failed in a way that it should not', error);
     }
     this.trips--;
     if (this.term === term && end === 'committed') {
@@ -208,8 +212,12 @@ export class ShardLane {
   expire(hold: Hold, row: number, now: number): number {
     if (this.doubtSince !== 0 || this.open.effects.room() < EFFECT_BYTES_MAX) return now + LIMITS.stallMs;
     const before = hold.slot.counter;
+    const heldMs = heldFor(hold.slot, row, now);
     const again = expire(hold.slot, row, now, this.open.effects);
-    if (hold.slot.counter !== before) this.checkpoints?.touched(hold, this.sentSeq + 1);
+    if (hold.slot.counter !== before) {
+      this.host.counters.recordHold(heldMs);
+      this.checkpoints?.touched(hold, this.sentSeq + 1);
+    }
     return again;
   }
 
@@ -231,7 +239,8 @@ export class ShardLane {
       this.host.delivery.fail(this.flight, CODES.shard_unavailable.wire, false, before, now);
       this.host.delivery.fail(this.open, CODES.shard_unavailable.wire, false, before, now);
     }
-    if (this.doubtSince !== 0 && now - this.doubtSince > LIMITS.commitTimeoutMs) this.markDown('no answer to a commit');
+    if (this.doubtSince !== 0 && now - this.doubtSince > LIMITS.commitTimeoutMs)
+      this.markDown('no answer to a commit');
     if (this.parked.count > 0) this.drainParked(now);
     this.kick();
   }
@@ -276,7 +285,8 @@ export class ShardLane {
   adopt(holds: readonly Hold[]): void {
     for (const hold of holds) {
       this.holds.set(hold.slot.number, hold);
-      if (hold.record.segments.some((segment) => segment.term !== this.term!.id)) this.checkpoints!.inherit(hold);
+      if (hold.record.segments.some((segment) => segment.term !== this.term!.id))
+        this.checkpoints!.inherit(hold);
     }
     this.host.counters.setSlotsOwned(this.index, this.holds.size);
     this.host.adopt(this, holds);
@@ -353,10 +363,22 @@ export class ShardLane {
     this.host.emit({ kind: 'shard', shard: this.store.name, up: this.up, detail });
   }
 
-  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, error?: unknown, fields: Record<string, unknown> = {}): void {
+  log(
+    level: 'debug' | 'info' | 'warn' | 'error',
+    message: string,
+    error?: unknown,
+    fields: Record<string, unknown> = {},
+  ): void {
     if (this.stopping && level === 'warn') return;
-    const cause = error === undefined ? {} : { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
-    this.host.emit({ kind: 'log', level, message, fields: { shard: this.store.name, lane: this.host.lane, ...cause, ...fields } });
+    const cause =
+      error === undefined
+        ? {}
+        : { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    this.host.emit({
+      kind: 'log',
+      level,
+      message,
+      fields: { shard: this.store.name, lane: this.host.lane, ...cause, ...fields },
+    });
   }
 }
-

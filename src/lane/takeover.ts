@@ -86,7 +86,11 @@ export async function claimSlots(
     const record = decodeSlotRecord(entry.value);
     if (record.owner === me.term) {
       if (!serves(slot)) mine.push({ slot, record });
-    } else if (serving && !(record.owner !== null && living.has(record.owner)) && laneOf(slot, me.lanes) === me.lane) {
+    } else if (
+      serving &&
+      !(record.owner !== null && living.has(record.owner)) &&
+      laneOf(slot, me.lanes) === me.lane
+    ) {
       free.push({ slot, record, modRevision: entry.modRevision });
     }
   });

@@ -19,7 +19,14 @@ import { sleep } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
 import type { Change, LeaseKeeper, ShardStore } from '../shard/store.ts';
 import { ShardError } from '../shard/store.ts';
-import { decodeTermRecord, encodeTermRecord, journalKey, patchTermSeq, termKey, type TermRecord } from '../slots/records.ts';
+import {
+  decodeTermRecord,
+  encodeTermRecord,
+  journalKey,
+  patchTermSeq,
+  termKey,
+  type TermRecord,
+} from '../slots/records.ts';
 import type { ProcessIdentity } from './messages.ts';
 
 export type CommitEnd = 'committed' | 'lost' | 'lostUnknown';
@@ -61,7 +68,15 @@ export class Term {
   private revision: number;
   private abandoned = false;
 
-  private constructor(store: ShardStore, clock: Clock, observer: TermObserver, id: string, lease: string, value: Uint8Array, revision: number) {
+  private constructor(
+    store: ShardStore,
+    clock: Clock,
+    observer: TermObserver,
+    id: string,
+    lease: string,
+    value: Uint8Array,
+    revision: number,
+  ) {
     this.store = store;
     this.clock = clock;
     this.observer = observer;
@@ -82,7 +97,14 @@ export class Term {
   ): Promise<Term> {
     const { process, lane, id } = identity;
     const { revision: born } = await store.range(termKey(''), termKey('0'), { limit: 1, keysOnly: true });
-    const record: TermRecord = { process: process.id, address: process.address, version: process.version, lane, born, seq: 0 };
+    const record: TermRecord = {
+      process: process.id,
+      address: process.address,
+      version: process.version,
+      lane,
+      born,
+      seq: 0,
+    };
     const value = encodeTermRecord(record);
     const lease = await store.grantLease(LIMITS.leaseTtlMs);
     const key = termKey(id);
@@ -183,7 +205,10 @@ export class Term {
 
   private async settleOnce(sentAt: number): Promise<Settled> {
     patchTermSeq(this.value, this.seq);
-    const put: Change = this.lease === '' ? { put: this.key, value: this.value } : { put: this.key, value: this.value, lease: this.lease };
+    const put: Change =
+      this.lease === ''
+        ? { put: this.key, value: this.value }
+        : { put: this.key, value: this.value, lease: this.lease };
     const result = await this.store.txn({
       compares: [{ key: this.key, modRevision: this.revision }],
       changes: [put],

@@ -26,7 +26,10 @@ function start(task: LaneStart): void {
     slots: task.slots,
     clock: systemClock,
     keeper: new PortKeeper(task.keeperPort, task.lane),
-    counters: new LaneCounters(task.counters, task.shards.map((shard) => shard.name)),
+    counters: new LaneCounters(
+      task.counters,
+      task.shards.map((shard) => shard.name),
+    ),
     requestTimeoutMs: task.requestTimeoutMs,
     randomHex: (bytes) => randomBytes(bytes).toString('hex'),
     emit: (message: LaneMessage, transfer?: ArrayBuffer[]) => port.postMessage(message, transfer),

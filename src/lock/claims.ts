@@ -13,6 +13,7 @@
  *   44 metadata u32: its block · 48 keyLength u16 · 50 ownerLength u16
  *   52 metadataLength u16 · 54 kept for limit u16 · 56 tokenLength u8
  *   57 kept for mode u8 · 58 class of the block u8 · 59 class of the metadata's u8
+ *   60 grantedAt u32, in units of GRANTED_UNIT_MS
  *
  * There are three views of the arena, not one for every width: each is an
  * object more to load on the way to a row, and with thousands of tables that is
@@ -28,7 +29,7 @@
 import { ClaimIndex } from './claim-index.ts';
 import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
 
-export const HEAD_BYTES = 60;
+export const HEAD_BYTES = 64;
 
 // Fields as indexes into the view of their width, from the row's place.
 const PROMISED = 1;
@@ -43,9 +44,13 @@ const METADATA = 11;
 const LENGTHS = 12;
 /** metadataLength, limit << 16 */
 const MORE_LENGTHS = 13;
+const GRANTED = 15;
 const TOKEN_LENGTH = 56;
 const CLASS = 58;
 const METADATA_CLASS = 59;
+
+/** For the metrics only; 32 bits of it last 497 days. */
+const GRANTED_UNIT_MS = 10;
 
 /** The first units of an arena belong to no row: id 0 is «none», and reads as zeros. */
 const RESERVED_UNITS = 8;
@@ -97,6 +102,10 @@ export class ClaimTable extends ClaimIndex {
   /** Monotonic ms until which the client may believe it; 0 = the grant has not been answered yet. */
   promisedUntil(row: number): number {
     return this.f64[row - this.base + PROMISED];
+  }
+  /** Monotonic ms, to 10 ms, since when it has been held, as far as this owner knows; 0 = not armed yet. */
+  grantedAt(row: number): number {
+    return this.u32[2 * (row - this.base) + GRANTED] * GRANTED_UNIT_MS;
   }
   /** Monotonic ms at which the owner frees it; Infinity = unarmed. */
   freeAt(row: number): number {
@@ -210,6 +219,7 @@ export class ClaimTable extends ClaimIndex {
     this.u32[2 * at + METADATA] = 0;
     this.u32[2 * at + LENGTHS] = from.keyLength | (from.ownerLength << 16);
     this.u32[2 * at + MORE_LENGTHS] = 0;
+    this.u32[2 * at + GRANTED] = 0;
     this.bytes[8 * at + TOKEN_LENGTH] = from.tokenLength;
     let to = 8 * at + HEAD_BYTES;
     to = copy(from.bytes, from.keyAt, from.keyLength, this.bytes, to);
@@ -262,6 +272,7 @@ export class ClaimTable extends ClaimIndex {
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
     if (!this.is(row, fencingToken)) return false;
     const at = row - this.base;
+    if (this.f64[at + PROMISED] === 0) this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
     this.f64[at + PROMISED] = promisedUntil;
     const armings = this.u32[2 * at + ARMINGS];
     if (armings > 1) {

@@ -151,8 +151,6 @@ export class EndedTokens {
     const mask = this.heads.length - 1;
     this.ring = places === 0 ? NONE : new Uint32Array(WORDS * places);
     this.heads = places === 0 ? NONE : new Uint32Array(places);
-    // 2^31 away from any number a chain can end with: fresh heads (0) lie outside the window.
-    this.newest = 2 ** 31;
     for (let i = 0; i < count; i++) {
       const place = WORDS * (((from + i) & mask) >>> 0);
       this.newest = (this.newest + 1) >>> 0;

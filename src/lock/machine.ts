@@ -35,6 +35,8 @@ export class Outcome {
   armable = false;
   /** Verify: the token that was shown is the holder's. */
   current = false;
+  /** Release: for how long the claim was held (ms). */
+  heldMs = 0;
   /** Effects were written. */
   changed = false;
 }
@@ -137,6 +139,7 @@ function renew(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outc
 function release(slot: Slot, row: number, op: Op, now: number, effects: EffectWriter, out: Outcome): void {
   if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
     return refuse('not_held', out);
+  out.heldMs = heldFor(slot, row, now);
   end(slot, row, EndReason.released, now, effects);
   out.status = 204;
   out.changed = true;
@@ -159,6 +162,12 @@ function end(slot: Slot, row: number, reason: EndReason, now: number, effects: E
   effects.ended(slot.number, slot.counter, claims.hash(row), claims.fencingToken(row), reason);
   slot.ended.add(claims.hash(row), claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
   claims.remove(row);
+}
+
+/** For how long a claim has been held (ms); 0 while its grant is under way. */
+export function heldFor(slot: Slot, row: number, now: number): number {
+  const since = slot.claims.grantedAt(row);
+  return since === 0 ? 0 : Math.max(0, now - since);
 }
 
 function tell(slot: Slot, row: number, out: Outcome): void {

@@ -109,7 +109,11 @@ export interface ShardStore {
    * Linearizable page of the keys in [from, to), in key order.
    * `revision` reads the store as it was then (history may be compacted away: rejects).
    */
-  range(from: string, to: string, options: { limit: number; keysOnly?: boolean; revision?: number }): Promise<Page>;
+  range(
+    from: string,
+    to: string,
+    options: { limit: number; keysOnly?: boolean; revision?: number },
+  ): Promise<Page>;
   txn(txn: Txn): Promise<TxnResult>;
 
   /**

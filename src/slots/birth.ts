@@ -91,9 +91,12 @@ async function readAll(stores: readonly ShardStore[]): Promise<{ found: Found[];
 }
 
 function checkSame(a: ClusterRecord, b: ClusterRecord): void {
-  if (b.format !== 1) throw new ClusterMismatch(`shard ${b.shard} has format ${String(b.format)}, this version knows 1`);
+  if (b.format !== 1)
+    throw new ClusterMismatch(`shard ${b.shard} has format ${String(b.format)}, this version knows 1`);
   if (a.id !== b.id) {
-    throw new ClusterMismatch(`shards ${a.shard} and ${b.shard} belong to different clusters (${a.id}, ${b.id})`);
+    throw new ClusterMismatch(
+      `shards ${a.shard} and ${b.shard} belong to different clusters (${a.id}, ${b.id})`,
+    );
   }
   if (a.slots !== b.slots || a.hash !== b.hash || a.hashKey !== b.hashKey) {
     throw new ClusterMismatch(`shards ${a.shard} and ${b.shard} disagree on slots or hash`);

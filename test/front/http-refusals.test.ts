@@ -76,7 +76,7 @@ test('bodies that are not JSON', async () => {
   }
   expect((await send('text/plain', '')).status).toBe(201);
   const invalid = Buffer.from(
-    'POST /v1/locks/u HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n{"owner":"\xff"}',
+    'POST /v1/locks/u HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{"owner":"\xff"}',
     'latin1',
   );
   expect((await raw(rig.port, invalid)).text).toContain('HTTP/1.1 400');

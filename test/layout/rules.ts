@@ -33,15 +33,17 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The thread's entry wires what the lane itself only knows by interface.
   'lane/worker': ['clock', 'config', 'limits', 'metrics', 'shard'],
   'lane/messages': ['config'],
+  'lane/buffers': ['limits'],
   'lane/record': ['op'],
   lane: ['clock', 'errors', 'limits', 'lock', 'metrics/counters', 'op', 'protocol', 'shard/store', 'slots'],
 
-  batch: ['clock', 'errors', 'lane/messages', 'lane/record', 'limits', 'op', 'slots'],
+  batch: ['clock', 'errors', 'lane/buffers', 'lane/messages', 'lane/record', 'limits', 'op', 'slots'],
   front: [
     'batch',
     'clock',
     'config',
     'errors',
+    'lane/buffers',
     'lane/messages',
     'lane/record',
     'limits',
@@ -75,6 +77,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'config',
     'errors',
     'front',
+    'lane/buffers',
     'lane/messages',
     'limits',
     'metrics',

@@ -192,12 +192,15 @@ describe('a damaged checkpoint', () => {
       [first, ...chunks.slice(2)],
       [first, first, ...chunks.slice(1)],
       [second, first, third],
+      [second, first, ...chunks.slice(2)],
       [...chunks, chunks[chunks.length - 1]],
       [first.subarray(0, -1), ...chunks.slice(1)],
       [new Uint8Array(3)],
       [first, ...later.slice(1)],
     ];
     for (const list of wrong) expect(() => load(list)).toThrow(JournalError);
+    const ofAnother = sealed(second, (bytes) => void (bytes[3] += 1));
+    expect(() => load([first, ofAnother, ...chunks.slice(2)])).toThrow(/among those of 7 at 80/);
     expect(() => loadCheckpoint(new Slot(SLOT + 1, ENDED_KEEP_MS), chunks, 1)).toThrow(/not 8/);
   });
 

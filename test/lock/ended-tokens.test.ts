@@ -38,11 +38,11 @@ describe('ended tokens', () => {
 
   it('are bounded: the oldest goes first', () => {
     const ended = new EndedTokens(KEEP_MS);
-    for (let i = 0; i < LIMITS.endedTokensMax + 10; i++) add(ended, i, 1);
+    for (let i = 0; i < LIMITS.endedTokensMax + 11; i++) add(ended, i, 1);
     expect(ended.count).toBe(LIMITS.endedTokensMax);
-    const remembered = Array.from({ length: LIMITS.endedTokensMax + 10 }, (_, i) => has(ended, i, 2));
-    expect(remembered.indexOf(true)).toBe(10);
-    expect(remembered.lastIndexOf(false)).toBe(9);
+    const remembered = Array.from({ length: LIMITS.endedTokensMax + 11 }, (_, i) => has(ended, i, 2));
+    expect(remembered.indexOf(true)).toBe(11);
+    expect(remembered.lastIndexOf(false)).toBe(10);
   });
 
   it('take 20 bytes a place, and give their memory back', () => {
@@ -60,19 +60,26 @@ describe('ended tokens', () => {
   });
 
   it('keep their times right for longer than 32 bits of milliseconds', () => {
-    const ended = new EndedTokens(KEEP_MS);
-    let now = 0;
-    for (let i = 0; now < 3 * 2 ** 32; i++) {
+    const keepMs = 2 ** 30;
+    const stepMs = 2 ** 28;
+    const ended = new EndedTokens(keepMs);
+    for (let i = 0; i < 60; i++) {
+      const now = i * stepMs;
       add(ended, i, now);
-      // Never empty: the oldest always overlaps the next.
-      for (let step = 0; step < 3; step++) {
-        now += KEEP_MS / 4;
-        add(ended, i, now);
-      }
-      now += i % 1_000 === 999 ? 2 ** 30 : KEEP_MS / 4;
-      if (i % 50_000 === 0) expect(has(ended, i, now)).toBe(true);
+      // The oldest always overlaps the next: the ring is never empty.
+      const remembered = Array.from({ length: i + 1 }, (_, j) => has(ended, j, now));
+      expect(remembered.indexOf(true)).toBe(Math.max(0, i - 3));
+      expect(remembered.lastIndexOf(false)).toBe(i < 4 ? -1 : i - 4);
     }
-    expect(ended.count).toBeLessThan(16);
+  });
+
+  it('outlive their own numbers', () => {
+    const ended = new EndedTokens(KEEP_MS);
+    Object.assign(ended, { newest: 2 ** 32 - 50 });
+    for (let i = 0; i < 200; i++) {
+      add(ended, i, 1);
+      expect([has(ended, i, 1), has(ended, i >> 1, 1), has(ended, i + 1, 1)]).toEqual([true, true, false]);
+    }
   });
 
   it('are what a Map would remember', () => {

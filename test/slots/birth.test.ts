@@ -7,17 +7,28 @@ import type { ShardsFile } from '../../src/config/shards.ts';
 import { openEmbeddedStore } from '../../src/shard/embedded/store.ts';
 import { eachEntry, type ShardStore } from '../../src/shard/store.ts';
 import { ClusterMismatch, ClusterUnreachable, openCluster } from '../../src/slots/birth.ts';
-import { CLUSTER_KEY, decodeClusterRecord, encodeRecord, SLOT_PREFIX, slotKey } from '../../src/slots/records.ts';
+import {
+  CLUSTER_KEY,
+  decodeClusterRecord,
+  encodeRecord,
+  SLOT_PREFIX,
+  slotKey,
+} from '../../src/slots/records.ts';
 
 const randomHex = (bytes: number): string => randomBytes(bytes).toString('hex');
 
 function wishFor(...names: string[]): ShardsFile {
-  return { slots: 4096, shards: names.map((name) => ({ name, engine: 'embedded', endpoints: [], weight: 1 })) };
+  return {
+    slots: 4096,
+    shards: names.map((name) => ({ name, engine: 'embedded', endpoints: [], weight: 1 })),
+  };
 }
 
 async function slotsIn(store: ShardStore): Promise<Set<number>> {
   const slots = new Set<number>();
-  await eachEntry(store, SLOT_PREFIX, { keysOnly: true }, ({ key }) => slots.add(Number(key.slice(SLOT_PREFIX.length))));
+  await eachEntry(store, SLOT_PREFIX, { keysOnly: true }, ({ key }) =>
+    slots.add(Number(key.slice(SLOT_PREFIX.length))),
+  );
   return slots;
 }
 
@@ -73,10 +84,16 @@ describe('openCluster', () => {
     const missing = [...inA].slice(0, 300);
     for (const store of [a, b]) {
       const record = decodeClusterRecord((await store.get(CLUSTER_KEY))!.value);
-      await store.txn({ compares: [], changes: [{ put: CLUSTER_KEY, value: encodeRecord({ ...record, born: false }) }] });
+      await store.txn({
+        compares: [],
+        changes: [{ put: CLUSTER_KEY, value: encodeRecord({ ...record, born: false }) }],
+      });
     }
     for (const slot of missing) await a.txn({ compares: [], changes: [{ delete: slotKey(slot) }] });
-    const heavier: ShardsFile = { slots: 4096, shards: wishFor('a', 'b').shards.map((shard) => ({ ...shard, weight: shard.name === 'a' ? 9 : 1 })) };
+    const heavier: ShardsFile = {
+      slots: 4096,
+      shards: wishFor('a', 'b').shards.map((shard) => ({ ...shard, weight: shard.name === 'a' ? 9 : 1 })),
+    };
     const again = await openCluster([a, b], heavier, randomHex);
     expect(again.id).toBe(cluster.id);
     expect(await slotsIn(a)).toEqual(inA);
@@ -102,7 +119,11 @@ describe('openCluster', () => {
     const again = await openCluster([a, b], wishFor('a', 'b'), randomHex);
     expect(again.id).toBe(cluster.id);
     expect((await slotsIn(b)).size).toBe(0);
-    expect(decodeClusterRecord((await b.get(CLUSTER_KEY))!.value)).toMatchObject({ id: cluster.id, shard: 'b', born: true });
+    expect(decodeClusterRecord((await b.get(CLUSTER_KEY))!.value)).toMatchObject({
+      id: cluster.id,
+      shard: 'b',
+      born: true,
+    });
   });
 
   it('is born only when every shard answers, and starts later when one does', async () => {

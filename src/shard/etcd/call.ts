@@ -7,13 +7,20 @@ import { constants } from 'node:http2';
 import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { EtcdError, neverSent } from './failure.ts';
 import { GRPC_PREFIX_BYTES } from './messages.ts';
-import type { Session } from './session.ts';
 
 /** Answers to the calls made here are a few hundred bytes. */
 const ANSWER_BYTES_MAX = 1024 * 1024;
 
+/** The connection that a call is made on, as far as a call needs it. */
+export interface CallHost {
+  readonly endpoint: { readonly url: string };
+  ping(answered: () => void): void;
+  release(call: Call): void;
+  cut(reason: string): void;
+}
+
 export class Call {
-  readonly #session: Session;
+  readonly #session: CallHost;
   readonly #stream: ClientHttp2Stream;
   readonly #timeoutMs: number;
   readonly #resolve: (message: Uint8Array) => void;
@@ -23,7 +30,7 @@ export class Call {
   #open = true;
 
   constructor(
-    session: Session,
+    session: CallHost,
     stream: ClientHttp2Stream,
     timeoutMs: number,
     resolve: (message: Uint8Array) => void,

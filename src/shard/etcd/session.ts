@@ -21,13 +21,13 @@ import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2';
 import { connect as connectTcp, isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { Call } from './call.ts';
+import { Call, type CallHost } from './call.ts';
 import type { Access, Endpoint } from './credentials.ts';
 import { neverSent } from './failure.ts';
 
 type State = 'connecting' | 'ready' | 'draining' | 'gone';
 
-export class Session {
+export class Session implements CallHost {
   readonly endpoint: Endpoint;
   readonly #http2: ClientHttp2Session;
   readonly #socket: Socket;
