@@ -10,18 +10,55 @@
 import type { Clock } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
 import { rearm } from '../lock/replay.ts';
-import type { ShardStore } from '../shard/store.ts';
+import type { LeaseKeeper, ShardStore } from '../shard/store.ts';
 import type { TermRecord } from '../slots/records.ts';
 import type { Hold } from './hold.ts';
+import type { ProcessIdentity } from './messages.ts';
 import { Janitor } from './janitor.ts';
 import { recover } from './recovery.ts';
-import type { LaneHost, ShardLane } from './shard-lane.ts';
 import { claimSlots, livingTerms } from './takeover.ts';
-import { Term } from './term.ts';
+import { Term, type TermObserver } from './term.ts';
+
+/** What a reign needs of its lane. */
+export interface ReignLane {
+  readonly lane: number;
+  readonly lanes: number;
+  readonly process: ProcessIdentity;
+  readonly clock: Clock;
+  readonly keeper: LeaseKeeper;
+  readonly requestTimeoutMs: number;
+  randomHex(bytes: number): string;
+  nextTable(): number;
+}
+
+/** The lane's work on the shard, which goes by what the reign finds. */
+export interface Subject {
+  readonly store: ShardStore;
+  readonly holds: ReadonlyMap<number, Hold>;
+  readonly currentTerm: Term | undefined;
+  /** Slots whose records still name dead terms. */
+  readonly inheritedLeft: number;
+  readonly observer: TermObserver;
+  /** The seq that the next effect will be journaled with, at the earliest. */
+  nextSeq(): number;
+  begin(term: Term): void;
+  adopt(holds: readonly Hold[]): void;
+  loseTerm(): void;
+  markUp(): void;
+  markDown(detail: string): void;
+  /** Counts what is held, for the metrics. */
+  count(): void;
+  log(
+    level: 'debug' | 'info' | 'warn',
+    message: string,
+    error?: unknown,
+    fields?: Record<string, unknown>,
+  ): void;
+}
 
 export class Reign {
-  private readonly shard: ShardLane;
-  private readonly host: LaneHost;
+  private readonly shard: Subject;
+  private readonly host: ReignLane;
   private readonly store: ShardStore;
   private readonly clock: Clock;
   private readonly janitor: Janitor;
@@ -32,7 +69,7 @@ export class Reign {
   private recordsReadAt = 0;
   private ended: Promise<void> | undefined;
 
-  constructor(shard: ShardLane, host: LaneHost) {
+  constructor(shard: Subject, host: ReignLane) {
     this.shard = shard;
     this.host = host;
     this.store = shard.store;

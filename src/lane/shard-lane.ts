@@ -14,44 +14,35 @@
  * When the term is over everything in memory is dropped: what the journal has
  * is the truth, and whoever owns the slots next reads it back.
  */
-import type { Clock } from '../clock.ts';
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { expire, heldFor } from '../lock/machine.ts';
 import { EFFECT_BYTES_MAX } from '../lock/effects.ts';
 import { Kind, type Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
-import type { LeaseKeeper, ShardError, ShardStore } from '../shard/store.ts';
+import type { ShardError, ShardStore } from '../shard/store.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { decide, refuse } from './decide.ts';
 import type { Delivery } from './delivery.ts';
 import type { Hold } from './hold.ts';
-import type { LaneMessage, ProcessIdentity } from './messages.ts';
+import type { LaneMessage } from './messages.ts';
 import { Parked } from './parked.ts';
-import { Reign } from './reign.ts';
+import { Reign, type ReignLane, type Subject } from './reign.ts';
 import { Round } from './round.ts';
 import { TermAbandoned, type Term } from './term.ts';
 
 /** What a ShardLane needs of its lane. */
-export interface LaneHost {
-  readonly lane: number;
-  readonly lanes: number;
-  readonly process: ProcessIdentity;
-  readonly clock: Clock;
-  readonly keeper: LeaseKeeper;
+export interface LaneHost extends ReignLane {
   readonly delivery: Delivery;
   readonly counters: LaneCounters;
-  readonly requestTimeoutMs: number;
-  randomHex(bytes: number): string;
   emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
   /** The slots of a shard that this lane serves, in and out. */
   adopt(shard: ShardLane, holds: readonly Hold[]): void;
   drop(shard: ShardLane, term: string): void;
-  nextTable(): number;
   bounce(parked: Parked): void;
 }
 
-export class ShardLane {
+export class ShardLane implements Subject {
   readonly store: ShardStore;
   /** The shard's place in shards.yaml. */
   readonly index: number;
@@ -221,7 +212,6 @@ export class ShardLane {
     return again;
   }
 
-  /** What it holds, for the metrics. */
   count(): void {
     let claims = 0;
     for (const hold of this.holds.values()) claims += hold.slot.claims.count;
@@ -247,7 +237,6 @@ export class ShardLane {
 
   // ---- the term, driven by Reign
 
-  /** The seq that the next effect will be journaled with, at the earliest. */
   nextSeq(): number {
     return this.sentSeq + 1;
   }

@@ -272,7 +272,8 @@ export class ClaimTable extends ClaimIndex {
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
     if (!this.is(row, fencingToken)) return false;
     const at = row - this.base;
-    if (this.f64[at + PROMISED] === 0) this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
+    if (this.f64[at + PROMISED] === 0)
+      this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
     this.f64[at + PROMISED] = promisedUntil;
     const armings = this.u32[2 * at + ARMINGS];
     if (armings > 1) {
