@@ -73,5 +73,5 @@ function deliver(): void {
     at += 8 + out.length;
   }
   byConnection.clear();
-  port.postMessage({ kind: 'answers', buffer, length: at }, [buffer]);
+  port.postMessage({ kind: 'answers', buffer, length: at, spare: [] }, [buffer]);
 }

@@ -181,6 +181,7 @@ export class Front {
       case 'answers':
         this.connections.answers(message.buffer, message.length);
         this.dependencies.buffers.give(message.buffer);
+        for (const buffer of message.spare) this.dependencies.buffers.give(buffer);
         return;
       case 'owned':
       case 'lost':

@@ -5,6 +5,9 @@
  */
 import { LIMITS } from '../limits.ts';
 
+const KEPT = 4;
+const NONE: ArrayBuffer[] = [];
+
 export class Buffers {
   private readonly spare: ArrayBuffer[] = [];
 
@@ -12,6 +15,11 @@ export class Buffers {
   take(bytes: number): ArrayBuffer {
     if (bytes > LIMITS.batchSealBytes) return new ArrayBuffer(bytes);
     return this.spare.pop() ?? new ArrayBuffer(LIMITS.batchSealBytes);
+  }
+
+  /** What is to spare beyond a few: for the other thread, which fills more buffers than come back to it. */
+  surplus(): ArrayBuffer[] {
+    return this.spare.length > KEPT ? this.spare.splice(KEPT) : NONE;
   }
 
   /** Nobody reads it any more. One of another size is left to the garbage collector. */

@@ -224,7 +224,8 @@ export class Delivery {
     }
     this.firstRunOf.clear();
     this.lastRunOf.clear();
-    this.host.emit({ kind: 'answers', buffer, length: at }, [buffer]);
+    const spare = this.host.buffers.surplus();
+    this.host.emit({ kind: 'answers', buffer, length: at, spare }, [buffer, ...spare]);
   }
 }
 

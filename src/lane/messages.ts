@@ -59,6 +59,8 @@ export interface LaneAnswers {
   readonly kind: 'answers';
   readonly buffer: ArrayBuffer;
   readonly length: number;
+  /** Empty buffers that go back to whoever fills batches. Transferred. */
+  readonly spare: readonly ArrayBuffer[];
 }
 
 /** The lane serves these slots from now on, or no longer does. */

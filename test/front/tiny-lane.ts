@@ -78,7 +78,7 @@ export class TinyLane implements LaneGate {
     }
     const all = Buffer.concat(parts);
     const buffer = all.buffer.slice(all.byteOffset, all.byteOffset + all.length) as ArrayBuffer;
-    this.onAnswers(lane, { kind: 'answers', buffer, length: all.length });
+    this.onAnswers(lane, { kind: 'answers', buffer, length: all.length, spare: [] });
   }
 
   private decide(): void {
