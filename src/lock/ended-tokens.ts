@@ -3,7 +3,7 @@
  * an acquire must not take the lock again (DESIGN §5).
  *
  * A FIFO ring of 64-bit fingerprints, found through chains that run from the
- * newest to the oldest. Entries are numbered from 1; a chain ends where the
+ * newest to the oldest. Entries are numbered; a chain ends where the
  * number is no longer among the last `count`, so forgetting an entry is only
  * moving the tail. 20 bytes a place: 16 in the ring, 4 for the chain's head.
  *
@@ -119,12 +119,16 @@ export class EndedTokens {
     const wantedLow = lowWord >>> 0;
     const wantedHigh = highWord >>> 0;
     let number = this.heads[(lowWord & (this.heads.length - 1)) >>> 0];
-    while ((this.newest - number) >>> 0 < this.count) {
+    // A chain leads to ever older entries; what does not is its end.
+    for (let before = -1; ;) {
+      const back = (this.newest - number) >>> 0;
+      if (back >= this.count || back <= before) break;
       const place = this.placeOf(number);
       if (this.ring[place + LOW] === wantedLow && this.ring[place + HIGH] === wantedHigh) {
         return !this.isOver(place, now);
       }
       number = this.ring[place + OLDER];
+      before = back;
     }
     return false;
   }
