@@ -5,9 +5,8 @@
  */
 import { LIMITS } from '../limits.ts';
 import { Op } from '../op.ts';
+import type { Buffers } from './buffers.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
-
-const CHUNK_BYTES = 256 * 1024;
 
 export class Parked {
   count = 0;
@@ -15,13 +14,18 @@ export class Parked {
   /** Where the oldest record begins in the first chunk. */
   private at = 0;
   private readonly head = new Op();
+  private readonly buffers: Buffers;
+
+  constructor(buffers: Buffers) {
+    this.buffers = buffers;
+  }
 
   /** False when it is full. */
   add(op: Op): boolean {
     if (this.count >= LIMITS.parkedOpsMax) return false;
     let chunk = this.chunks[this.chunks.length - 1];
-    if (chunk === undefined || chunk.length + recordBytes(op) > CHUNK_BYTES) {
-      chunk = new BatchBytes(new ArrayBuffer(CHUNK_BYTES));
+    if (chunk === undefined || chunk.length + recordBytes(op) > LIMITS.batchSealBytes) {
+      chunk = new BatchBytes(this.buffers.take(LIMITS.batchSealBytes));
       this.chunks.push(chunk);
     }
     writeRecord(chunk, op);
@@ -41,7 +45,7 @@ export class Parked {
     this.at = readRecord(this.chunks[0], this.at, this.head);
     this.count--;
     if (this.at === this.chunks[0].length) {
-      this.chunks.shift();
+      this.buffers.give(this.chunks.shift()!.bytes.buffer as ArrayBuffer);
       this.at = 0;
     }
   }

@@ -21,6 +21,7 @@ import { EFFECT_BYTES_MAX } from '../lock/effects.ts';
 import { Kind, type Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import type { ShardError, ShardStore } from '../shard/store.ts';
+import type { Buffers } from './buffers.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { decide, refuse } from './decide.ts';
 import type { Delivery } from './delivery.ts';
@@ -35,6 +36,7 @@ import { TermAbandoned, type Term } from './term.ts';
 export interface LaneHost extends ReignLane {
   readonly delivery: Delivery;
   readonly counters: LaneCounters;
+  readonly buffers: Buffers;
   emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
   /** The slots of a shard that this lane serves, in and out. */
   adopt(shard: ShardLane, holds: readonly Hold[]): void;
@@ -50,7 +52,7 @@ export class ShardLane implements Subject {
 
   private readonly host: LaneHost;
   private readonly reign: Reign;
-  private readonly parked = new Parked();
+  private readonly parked: Parked;
   /** Refusals that need no round trip. */
   private readonly refusals = new Round();
   private readonly idle: Round[] = [new Round(), new Round()];
@@ -71,6 +73,7 @@ export class ShardLane implements Subject {
     this.store = store;
     this.index = index;
     this.host = host;
+    this.parked = new Parked(host.buffers);
     this.reign = new Reign(this, host);
   }
 
