@@ -81,13 +81,13 @@ export class Checkpoints {
    * What rides along with the entry `seq` of `entryBytes`, whose effects are
    * all in the slots by now. To be called once per entry.
    */
-  plan(seq: number, entryBytes: number): Change[] {
+  plan(seq: number, entryBytes: number, now: number): Change[] {
     this.written += entryBytes;
     const changes: Change[] = [];
     const share = Math.max(LIMITS.checkpointShareBytes, entryBytes);
     let room = Math.min(share, LIMITS.commitBytesMax - entryBytes);
     while (room > 0 && changes.length < CHANGES_MAX) {
-      this.frozen ??= this.freezeNext(seq);
+      this.frozen ??= this.freezeNext(seq, now);
       if (this.frozen === undefined) break;
       room -= this.putNext(this.frozen, changes);
     }
@@ -95,12 +95,13 @@ export class Checkpoints {
     return changes;
   }
 
-  private freezeNext(seq: number): Frozen | undefined {
+  private freezeNext(seq: number, now: number): Frozen | undefined {
     const hold = this.nextInherited() ?? this.nextDirty();
     if (hold === undefined) return undefined;
     const position = { term: this.term, seq };
     const counter = hold.slot.counter;
     hold.dirtySince = 0;
+    hold.slot.ended.forget(now);
     const kept = counter === hold.checkpointCounter;
     const chunks = kept ? [] : encodeCheckpoint(hold.slot, LIMITS.checkpointChunkBytes);
     return { hold, position, chunks, counter, next: 0 };

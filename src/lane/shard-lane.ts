@@ -159,7 +159,7 @@ export class ShardLane implements Subject {
       return;
     }
     const bytes = effects.at - effects.headroom;
-    const changes = this.checkpoints!.plan(++this.sentSeq, bytes);
+    const changes = this.checkpoints!.plan(++this.sentSeq, bytes, this.flightSince);
     void this.fly(round, () =>
       term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }),
     );

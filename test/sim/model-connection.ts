@@ -83,6 +83,7 @@ export class ModelConnection implements ShardStore {
   readonly #host: Host;
   /** Requests that wait in kernels and switches for a partition to end. */
   #held: (() => void)[] = [];
+  #closed = false;
 
   constructor(
     scheduler: Scheduler,
@@ -186,6 +187,7 @@ export class ModelConnection implements ShardStore {
   }
 
   close(): Promise<void> {
+    this.#closed = true;
     return Promise.resolve();
   }
 
@@ -247,6 +249,7 @@ export class ModelConnection implements ShardStore {
     const random = this.#random;
     const { faults } = this;
     const label = `${this.#client}>${this.name} ${what}`;
+    if (this.#closed) return Promise.reject(new ShardError('refused', `${label}: closed`));
     return new Promise((resolve, reject) => {
       let over = false;
       const timer = clock.after(timeoutMs, () => {

@@ -53,8 +53,6 @@ export type ModelChange = Change & { readonly keepLease?: boolean };
 const REQUEST_BYTES_MAX = 1.5 * 1024 * 1024;
 /** etcd looks for expired leases twice a second. */
 const EXPIRY_CHECK_MS = 500;
-/** Replies over this fail: the client's gRPC limit. */
-const REPLY_BYTES_MAX = 4 * 1024 * 1024;
 
 export class ModelStore {
   readonly name: string;
@@ -98,10 +96,11 @@ export class ModelStore {
     for (let i = lowerBound(this.#keys, from); i < this.#keys.length && this.#keys[i] < to; i++) {
       const found = this.#read(this.#keys[i], at);
       if (found === undefined) continue;
-      if (entries.length === limit) return { entries, revision: this.revision, more: true };
+      // As the etcd store does: a page may be shorter than its limit.
+      if (entries.length === limit || bytes >= LIMITS.pageBytesMax)
+        return { entries, revision: this.revision, more: true };
       entries.push(keysOnly ? { ...found, value: new Uint8Array(0) } : found);
       bytes += found.key.length + (keysOnly ? 0 : found.value.length);
-      if (bytes > REPLY_BYTES_MAX) throw refused('the reply is larger than 4 MiB');
     }
     return { entries, revision: this.revision, more: false };
   }
