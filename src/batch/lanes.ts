@@ -86,8 +86,8 @@ export class Lanes implements LaneGate {
     await this.run(lane, task, [port2, setup.keeperPort]);
   }
 
-  send(lane: number, buffer: ArrayBuffer, length: number): void {
-    this.run(lane, { kind: 'batch', buffer, length }, [buffer]).catch(this.fail);
+  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
+    this.run(lane, { kind: 'batch', buffer, length }, [buffer]).then(taken, this.fail);
   }
 
   /** Lets every lane finish (bounded) and ends the threads. Answers arrive until then. */

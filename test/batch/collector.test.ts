@@ -9,7 +9,10 @@ import { Buffers } from '../../src/lane/buffers.ts';
 class Gate implements LaneGate {
   readonly sent: { lane: number; ids: number[]; length: number }[] = [];
 
-  send(lane: number, buffer: ArrayBuffer, length: number): void {
+  readonly taken: (() => void)[] = [];
+
+  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
+    this.taken.push(taken);
     const ids: number[] = [];
     const op = new Op();
     for (let at = 0; at < length; ids.push(op.id)) at = readRecord(new BatchBytes(buffer, length), at, op);
@@ -51,7 +54,26 @@ test('a full batch leaves at once and nothing is lost or mixed up', async () => 
   for (let id = 0; id < count; id++) collector.add(0, opOf(id, 500));
   expect(gate.sent.length).toBe(2);
   await turn();
+  for (const taken of gate.taken.splice(0)) taken();
   expect(gate.sent.length).toBe(3);
   expect(gate.sent.every(({ length }) => length <= LIMITS.batchSealBytes)).toBe(true);
   expect(gate.sent.flatMap(({ ids }) => ids)).toEqual(Array.from({ length: count }, (_, id) => id));
+});
+
+test('a lane that has not taken two batches gets the next one when it takes one', async () => {
+  const gate = new Gate();
+  const collector = new Collector(1, gate, new Buffers());
+  for (const id of [1, 2, 3, 4]) {
+    collector.add(0, opOf(id));
+    await turn();
+  }
+  expect(gate.sent.map(({ ids }) => ids)).toEqual([[1], [2]]);
+  gate.taken[0]();
+  expect(gate.sent.map(({ ids }) => ids)).toEqual([[1], [2], [3, 4]]);
+  gate.taken[1]();
+  gate.taken[2]();
+  expect(gate.sent.length).toBe(3);
+  collector.add(0, opOf(5));
+  await turn();
+  expect(gate.sent[3].ids).toEqual([5]);
 });

@@ -20,7 +20,8 @@ beforeEach(() => {
   sent = [];
   refused = [];
   const gate = {
-    send(lane: number, buffer: ArrayBuffer, length: number) {
+    send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void) {
+      taken();
       const op = new Op();
       for (let at = 0; at < length;) {
         at = readRecord(new BatchBytes(buffer, length), at, op);

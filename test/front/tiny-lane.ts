@@ -47,7 +47,8 @@ export class TinyLane implements LaneGate {
     this.now = now;
   }
 
-  send(lane: number, buffer: ArrayBuffer, length: number): void {
+  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
+    taken();
     this.batches++;
     if (this.silent) return;
     setImmediate(() =>
