@@ -27,9 +27,10 @@ export const LIMITS = {
   bodyBytesMax: 64 * KiB,
   batchBytesMax: 1 * MiB,
   batchOpsMax: 1_000,
+  /** Of a body that is too large, what is read and dropped before the connection is cut. */
+  bodyBytesSkippedMax: 8 * MiB,
   /** A WebSocket frame of either protocol. */
   frameBytesMax: 1 * MiB,
-  /** Headers the HTTP parser keeps; beyond it, it closes the connection. */
   requestTimeoutMsDefault: 8_000,
   requestTimeoutMsMin: 100,
   requestTimeoutMsMax: 60_000,

@@ -76,13 +76,18 @@ export class Exchange {
 
   /** Calls `take` with the body's fields ({} when there is none), or answers what is wrong with it. */
   readBody(bytesMax: number, take: (fields: Fields) => void): void {
-    if (Number(this.contentLength) > bytesMax) return this.tooLarge(bytesMax);
+    if (Number(this.contentLength) > LIMITS.bodyBytesSkippedMax) return this.tooLarge(bytesMax);
     const chunks: Buffer[] = [];
     let length = 0;
     this.res.onData((chunk, isLast) => {
       if (this.over) return;
       length += chunk.byteLength;
-      if (length > bytesMax) return this.tooLarge(bytesMax);
+      // A client that is still sending would lose the answer with the connection: so read it to its end.
+      if (length > bytesMax) {
+        chunks.length = 0;
+        if (isLast || length > LIMITS.bodyBytesSkippedMax) this.tooLarge(bytesMax);
+        return;
+      }
       if (isLast && chunks.length === 0) return this.parse(Buffer.from(chunk), take);
       chunks.push(Buffer.from(Buffer.from(chunk)));
       if (isLast) this.parse(Buffer.concat(chunks), take);
@@ -148,7 +153,7 @@ export class Exchange {
     take(value as Fields);
   }
 
-  /** The rest of the body is not read: the connection ends with the answer. */
+  /** Whatever is left of the body is not read: the connection ends with the answer. */
   private tooLarge(bytesMax: number): void {
     this.send(
       413,

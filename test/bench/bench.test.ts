@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { PROVISION_MS } from '../servers/etcd.ts';
 import { ROOT, temporaryFolder } from '../servers/holdfast.ts';
+import { etcdMissing } from '../servers/etcd-missing.ts';
 
 const run = promisify(execFile);
 let folder: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -24,38 +25,50 @@ function program(name: string, args: readonly string[]) {
   return run(process.execPath, [join(ROOT, 'build', name), ...args], { cwd: folder.path });
 }
 
-test('ceiling, Holdfast on etcd and on the embedded store, in one table', async () => {
-  const json = join(folder.path, 'bench.json');
-  const rates = ['--rates', '4000,20000', '--seconds', '1', '--warmup', '0.5', '--names', '4096'];
-  const { stdout } = await program('bench/run.js', [...rates, '--json', json]);
-  const { rows } = JSON.parse(await readFile(json, 'utf8'));
-  expect(rows.map(({ what }: { what: string }) => what)).toEqual([
-    ...['ceiling', 'Holdfast, etcd', 'ceiling', 'Holdfast, etcd'],
-    ...['Holdfast, embedded', 'Holdfast, embedded'],
-  ]);
-  for (const row of rows) {
-    expect(row.bad).toBe(0);
-    expect(row.achieved).toBeGreaterThan(row.offered / 2);
-    expect(row.latency.count).toBeGreaterThan(0);
-    expect(row.cpu.load.total).toBeGreaterThan(0);
-  }
-  expect(stdout).toContain('× ceiling');
-  expect(stdout).toMatch(/etcd s0: database and snapshots \d+ MiB/);
-}, 180_000);
+test.skipIf(etcdMissing)(
+  'ceiling, Holdfast on etcd and on the embedded store, in one table',
+  async () => {
+    const json = join(folder.path, 'bench.json');
+    const rates = ['--rates', '4000,20000', '--seconds', '1', '--warmup', '0.5', '--names', '4096'];
+    const { stdout } = await program('bench/run.js', [...rates, '--json', json]);
+    const { rows } = JSON.parse(await readFile(json, 'utf8'));
+    expect(rows.map(({ what }: { what: string }) => what)).toEqual([
+      ...['ceiling', 'Holdfast, etcd', 'ceiling', 'Holdfast, etcd'],
+      ...['Holdfast, embedded', 'Holdfast, embedded'],
+    ]);
+    for (const row of rows) {
+      expect(row.bad).toBe(0);
+      expect(row.achieved).toBeGreaterThan(row.offered / 2);
+      expect(row.latency.count).toBeGreaterThan(0);
+      expect(row.cpu.load.total).toBeGreaterThan(0);
+    }
+    expect(stdout).toContain('× ceiling');
+    expect(stdout).toMatch(/etcd s0: database and snapshots \d+ MiB/);
+  },
+  180_000,
+);
 
-test('held locks and their take-over', async () => {
-  const { stdout } = await program('bench/held.js', [
-    '--locks',
-    '5000',
-    '--shards',
-    '1',
-    '--read-seconds',
-    '0.5',
-  ]);
-  expect(stdout).toMatch(/the standby served after \d+ ms, 5056 locks held/);
-}, 180_000);
+test.skipIf(etcdMissing)(
+  'held locks and their take-over',
+  async () => {
+    const { stdout } = await program('bench/held.js', [
+      '--locks',
+      '5000',
+      '--shards',
+      '1',
+      '--read-seconds',
+      '0.5',
+    ]);
+    expect(stdout).toMatch(/the standby served after \d+ ms, 5056 locks held/);
+  },
+  180_000,
+);
 
-test('100,000 locks over two shards', async () => {
-  const { stdout } = await program('bench/hundred-thousand.js', []);
-  expect(stdout).toContain('100000 different locks taken, all released, 0 failures');
-}, 180_000);
+test.skipIf(etcdMissing)(
+  '100,000 locks over two shards',
+  async () => {
+    const { stdout } = await program('bench/hundred-thousand.js', []);
+    expect(stdout).toContain('100000 different locks taken, all released, 0 failures');
+  },
+  180_000,
+);

@@ -11,6 +11,7 @@ import { pause, Stage } from '../e2e/stores.ts';
 import { PROVISION_MS } from '../servers/etcd.ts';
 import { checkClaims } from './checker.ts';
 import { Contenders } from './contenders.ts';
+import { etcdMissing } from '../servers/etcd-missing.ts';
 
 const REQUEST_TIMEOUT_MS = 2_000;
 /** On top of the time-out: the lane looks at its clock now and then, and the machine has other things to do. */
@@ -76,7 +77,7 @@ async function repeatUntilTaken(socket: BinarySocket, failed: readonly Asked[]):
   return tookMs;
 }
 
-describe('one of two shards', () => {
+describe.skipIf(etcdMissing)('one of two shards', () => {
   const stage = new Stage('etcd');
   beforeAll(async () => {
     await stage.open();
@@ -163,7 +164,7 @@ describe('one of two shards', () => {
   }, 120_000);
 });
 
-describe('a shard of three members', () => {
+describe.skipIf(etcdMissing)('a shard of three members', () => {
   const stage = new Stage('etcd', [3, 1]);
   beforeAll(async () => {
     await stage.open();

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePorts } from '../../src/cli/etcd-server.ts';
 import { ROOT, temporaryFolder } from '../servers/holdfast.ts';
 import { holdfast } from './command.ts';
+import { etcdMissing } from '../servers/etcd-missing.ts';
 
 /** One start of `holdfast up`, to its end. */
 class Up {
@@ -38,7 +39,7 @@ class Up {
   }
 }
 
-describe('holdfast up', () => {
+describe.skipIf(etcdMissing)('holdfast up', () => {
   let folder: Awaited<ReturnType<typeof temporaryFolder>>;
   let up: Up | undefined;
   let url = '';

@@ -5,8 +5,10 @@ import { join } from 'node:path';
 import { openEmbeddedStore } from '../../src/shard/embedded/store.ts';
 import { openEtcdStore } from '../../src/shard/etcd/store.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../servers/etcd.ts';
+import { describe } from 'vitest';
 import { describeStore } from './describe-store.ts';
 import type { StoreFacts } from './scene.ts';
+import { etcdMissing } from '../servers/etcd-missing.ts';
 
 const ETCD: StoreFacts = {
   leases: true,
@@ -23,17 +25,19 @@ const EMBEDDED: StoreFacts = {
   openMs: 10_000,
 };
 
-describeStore('etcd', ETCD, async () => {
-  const cluster = await startTestEtcd();
-  const store = openEtcdStore(shardOn(cluster));
-  return {
-    store,
-    another: async () => openEtcdStore(shardOn(cluster)),
-    async close() {
-      await store.close();
-      await cluster.stop();
-    },
-  };
+describe.skipIf(etcdMissing)('over a real etcd', () => {
+  describeStore('etcd', ETCD, async () => {
+    const cluster = await startTestEtcd();
+    const store = openEtcdStore(shardOn(cluster));
+    return {
+      store,
+      another: async () => openEtcdStore(shardOn(cluster)),
+      async close() {
+        await store.close();
+        await cluster.stop();
+      },
+    };
+  });
 });
 
 describeStore('embedded', EMBEDDED, async () => {

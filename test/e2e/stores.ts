@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe } from 'vitest';
 import { PROVISION_MS, startTestEtcd, type EtcdCluster } from '../servers/etcd.ts';
 import { startHoldfast, spawnHoldfast, temporaryFolder, type HoldfastServer } from '../servers/holdfast.ts';
 import { HttpClient } from './http.ts';
+import { etcdMissing } from '../servers/etcd-missing.ts';
 
 export type StoreName = 'embedded' | 'etcd';
 export const STORES: readonly StoreName[] = ['embedded', 'etcd'];
@@ -81,11 +82,15 @@ export function onEachStore(
   suite: (stage: Stage) => void,
   options: { start?: boolean } = {},
 ): void {
-  describe.each(STORES)(`${title} on %s`, (store) => {
+  for (const store of STORES) onStore(title, store, suite, options.start !== false);
+}
+
+function onStore(title: string, store: StoreName, suite: (stage: Stage) => void, start: boolean): void {
+  describe.skipIf(store === 'etcd' && etcdMissing)(`${title} on ${store}`, () => {
     const stage = new Stage(store);
     beforeAll(async () => {
       await stage.open();
-      if (options.start !== false) await stage.start();
+      if (start) await stage.start();
     }, PROVISION_MS);
     afterAll(() => stage.close(), 60_000);
     suite(stage);

@@ -194,3 +194,20 @@ test('a port is not shared unawares', async () => {
   rig = await startRig();
   await expect(startRig({ port: rig.port })).rejects.toThrow(/cannot listen on 127\.0\.0\.1/);
 });
+
+test('an answer that is ready after its client has left goes nowhere', async () => {
+  let finish: (text: string) => void = () => {};
+  const metrics = new Promise<string>((resolve) => {
+    finish = resolve;
+  });
+  rig = await startRig({ metrics: () => metrics });
+  const abort = new AbortController();
+  const asked = fetch(`${rig.url}/metrics`, { signal: abort.signal });
+  await sleep(50);
+  abort.abort();
+  await expect(asked).rejects.toThrow();
+  await sleep(50);
+  finish('late');
+  await sleep(20);
+  expect((await fetch(`${rig.url}/healthz`)).status).toBe(200);
+});

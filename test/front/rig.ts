@@ -22,9 +22,9 @@ export interface Rig {
 }
 
 export async function startRig(
-  options: Partial<FrontSettings> & { lanes?: number; owned?: boolean } = {},
+  options: Partial<FrontSettings> & { lanes?: number; owned?: boolean; metrics?: () => Promise<string> } = {},
 ): Promise<Rig> {
-  const { lanes = 1, owned = true, ...settings } = options;
+  const { lanes = 1, owned = true, metrics = noMetrics, ...settings } = options;
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
   const shards = [
@@ -52,7 +52,7 @@ export async function startRig(
     buffers,
     identity: { id: 'p1', address: 'http://127.0.0.1:1', version: '9.9.9' },
     shards,
-    metrics: () => Promise.resolve('holdfast_sockets 0\n'),
+    metrics,
     log,
   });
   lane.onAnswers = (from, message) => front.laneMessage(from, message);
@@ -76,6 +76,8 @@ export async function startRig(
     stop: () => front.close(),
   };
 }
+
+const noMetrics = (): Promise<string> => Promise.resolve('holdfast_sockets 0\n');
 
 /** Sends raw bytes and resolves with all that came until the server closed or `waitMs` passed without a byte. */
 export function raw(

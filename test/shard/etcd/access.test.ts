@@ -13,6 +13,7 @@ import type { Commit, CommitResult, WatchEvent } from '../../../src/shard/store.
 import { failureOf } from '../../conformance/scene.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../../servers/etcd.ts';
 import type { EtcdCluster } from '../../servers/etcd.ts';
+import { etcdMissing } from '../../servers/etcd-missing.ts';
 
 const value = new TextEncoder().encode('v');
 
@@ -76,7 +77,7 @@ function makeCertificates(folder: string): { ca: string; cert: string; key: stri
   return { ca: at('ca.pem'), cert: at('cert.pem'), key: at('key.pem') };
 }
 
-describe('TLS', () => {
+describe.skipIf(etcdMissing)('TLS', () => {
   let folder: string;
   let cluster: EtcdCluster;
   let tls: { ca: string; cert: string; key: string };
@@ -110,7 +111,7 @@ describe('TLS', () => {
   });
 });
 
-describe('users', () => {
+describe.skipIf(etcdMissing)('users', () => {
   let folder: string;
   let cluster: EtcdCluster;
   let admin: Etcd3;
@@ -171,7 +172,7 @@ describe('users', () => {
   }, 30_000);
 });
 
-describe('a full store', () => {
+describe.skipIf(etcdMissing)('a full store', () => {
   it('the commit that crosses the quota is applied and says so, those after it are refused; deletions still work', async () => {
     const cluster = await startTestEtcd({ settings: [['quota-backend-bytes', String(8 * 1024 * 1024)]] });
     onTestFinished(() => cluster.stop());

@@ -14,6 +14,7 @@ import type { Commit, WatchEvent } from '../../../src/shard/store.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../../servers/etcd.ts';
 import type { EtcdCluster } from '../../servers/etcd.ts';
 import { failureOf } from '../../conformance/scene.ts';
+import { etcdMissing } from '../../servers/etcd-missing.ts';
 
 /** What a busy machine may add to a deadline. */
 const SLACK_MS = 1_000;
@@ -84,7 +85,7 @@ async function timed<T>(limitMs: number, call: Promise<T>): Promise<T> {
   }
 }
 
-describe('one member', () => {
+describe.skipIf(etcdMissing)('one member', () => {
   let cluster: EtcdCluster;
   let store: EtcdStore;
   beforeAll(async () => {
@@ -162,7 +163,7 @@ describe('one member', () => {
   }, 60_000);
 });
 
-describe('three members', () => {
+describe.skipIf(etcdMissing)('three members', () => {
   let cluster: EtcdCluster;
   let store: EtcdStore;
   beforeAll(async () => {
@@ -275,7 +276,7 @@ class Relay {
   }
 }
 
-describe('a connection', () => {
+describe.skipIf(etcdMissing)('a connection', () => {
   let cluster: EtcdCluster;
   let relay: Relay;
   let store: EtcdStore;

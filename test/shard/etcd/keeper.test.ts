@@ -9,6 +9,7 @@ import { openEtcdStore } from '../../../src/shard/etcd/store.ts';
 import type { EtcdStore } from '../../../src/shard/etcd/store.ts';
 import { PROVISION_MS, shardOn, startTestEtcd } from '../../servers/etcd.ts';
 import type { EtcdCluster } from '../../servers/etcd.ts';
+import { etcdMissing } from '../../servers/etcd-missing.ts';
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** A lease that nobody keeps is gone after this: etcd looks every 500 ms, and revoking takes a commit. */
@@ -37,7 +38,7 @@ async function leased(store: EtcdStore): Promise<{ lease: string; key: string }>
 
 const lives = async (store: EtcdStore, key: string) => (await store.confirm(key)) > 0;
 
-describe('the loop', () => {
+describe.skipIf(etcdMissing)('the loop', () => {
   const shards = () => clusters.map((cluster, i) => shardOn(cluster, `s${i}`));
 
   function start(lanes: number, moving: (lane: number) => boolean) {
@@ -121,7 +122,7 @@ describe('the loop', () => {
 /** The compiled thread: a worker can't be started from TypeScript. */
 const built = new URL('../../../dist/shard/etcd/keeper.js', import.meta.url);
 
-describe('the thread', () => {
+describe.skipIf(etcdMissing)('the thread', () => {
   it('keeps what lanes tell it to keep while this thread is busy, and stops', async () => {
     const { startKeeperThread } = (await import(built.href)) as typeof Keeper;
     const progress = new SharedArrayBuffer(4);
