@@ -362,10 +362,7 @@ export class ShardLane implements Subject {
     fields: Record<string, unknown> = {},
   ): void {
     if (this.stopping && level === 'warn') return;
-    const cause =
-      error === undefined
-        ? {}
-        : { error: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+    const cause = error === undefined ? {} : { error: describe(error, level === 'error') };
     this.host.emit({
       kind: 'log',
       level,
@@ -373,4 +370,10 @@ export class ShardLane implements Subject {
       fields: { shard: this.store.name, lane: this.host.lane, ...cause, ...fields },
     });
   }
+}
+
+/** A stack tells where a defect is; of a shard that does not answer a line is enough. */
+function describe(error: unknown, withStack: boolean): string {
+  if (!(error instanceof Error)) return String(error);
+  return withStack ? (error.stack ?? error.message) : error.message;
 }

@@ -229,10 +229,12 @@ export class Cluster {
   #pick(random: Random, name: string): number {
     const any = random.below(this.options.machines);
     if (random.chance(this.clientNetwork.astray)) return any;
-    const owner = this.machines.findIndex(
-      (process) => process?.state === 'serving' && process.front.ownsSlotOf(name),
-    );
-    if (owner !== -1) return owner;
+    // Also those that were stopped long ago and do not know that they lost it.
+    const owners = [...this.machines.keys()].filter((machine) => {
+      const process = this.machines[machine];
+      return process?.state === 'serving' && process.front.ownsSlotOf(name);
+    });
+    if (owners.length > 0) return random.pick(owners);
     const running = this.machines.findIndex((process) => process?.state === 'serving');
     return running === -1 ? any : random.chance(0.5) ? running : any;
   }

@@ -151,6 +151,11 @@ export class ModelStore {
     return [...this.#leases.keys()];
   }
 
+  /** The lease that a key hangs on, '' for none. */
+  leaseOf(key: string): string {
+    return this.#leaseOf(key) ?? '';
+  }
+
   /** The events in [from, to) after `revision`, or undefined when some are compacted away. */
   eventsAfter(from: string, to: string, revision: number): WatchEvent[] | undefined {
     if (revision < this.compacted) return undefined;

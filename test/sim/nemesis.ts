@@ -2,10 +2,12 @@
  * What goes wrong in a run: workload profiles, and the one who picks a fault
  * now and then. Every fault that lasts has an end of its own.
  */
+import { Buffer } from 'node:buffer';
 import type { ClientNetwork, Cluster } from './cluster.ts';
 import { CALM_CLIENTS } from './cluster.ts';
 import { COPY_MS_MAX } from './client.ts';
 import { CALM, type NetworkFaults } from './model-connection.ts';
+import type { ModelStore } from './model-store.ts';
 import type { Random } from './random.ts';
 
 /** Weights: how often each is picked. */
@@ -159,10 +161,33 @@ export class Nemesis {
     });
   }
 
+  /** Mostly one that serves: what happens to the others is of little interest. */
+  #pickMachine(): number {
+    const { machines } = this.#cluster;
+    const serving = [...machines.keys()].filter((machine) => (machines[machine]?.front.ownedSlots ?? 0) > 0);
+    const any = serving.length === 0 || this.#random.chance(0.25);
+    return any ? this.#random.below(machines.length) : this.#random.pick(serving);
+  }
+
+  /** Mostly of a term that owns slots. */
+  #endLease(store: ModelStore): void {
+    const records = store.range('holdfast/slot/', 'holdfast/slot0', Infinity, false).entries;
+    const owners = new Set(
+      records.map(
+        ({ value }) => (JSON.parse(Buffer.from(value).toString()) as { owner: string | null }).owner,
+      ),
+    );
+    const owning = [...owners]
+      .map((term) => store.leaseOf(`holdfast/term/${term}`))
+      .filter((lease) => lease !== '');
+    const from = owning.length === 0 || this.#random.chance(0.25) ? store.leases : owning;
+    if (from.length > 0) store.endLease(this.#random.pick(from), 'nemesis');
+  }
+
   #strike(fault: keyof Faults): void {
     const { scheduler, stores } = this.#cluster;
     const random = this.#random;
-    const machine = random.below(this.#cluster.machines.length);
+    const machine = this.#pickMachine();
     const process = this.#cluster.machines[machine];
     const store = random.pick(stores);
     scheduler.note(`FAULT ${fault} machine ${machine} or ${store.name}`);
@@ -173,8 +198,7 @@ export class Nemesis {
       case 'stop':
         return this.#cluster.stop(machine, () => this.#restartLater(machine));
       case 'endLease':
-        if (store.leases.length > 0) store.endLease(random.pick(store.leases), 'nemesis');
-        return;
+        return this.#endLease(store);
       case 'partition':
         return this.#partition();
       case 'outage':

@@ -32,18 +32,10 @@ export interface RunResult {
 const SHARDS = 2;
 const MACHINES = 3;
 const SLOTS = 16;
-const NAMES = [
-  'alpha',
-  'beta',
-  'order-12345',
-  '{cart}/7',
-  '{cart}/8',
-  'grüße',
-  'zeta',
-  'eta',
-  'job:nightly',
-  '{x}',
-];
+/** Locks that many want, and locks that few want: those are mostly granted and released. */
+const HOT = ['alpha', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', 'job:nightly'];
+const COOL = Array.from({ length: 16 }, (_, i) => `cool/${i}`);
+const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
 const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
@@ -105,12 +97,16 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
 
 function load(cluster: Cluster, random: Random, history: History): Client[] {
   const clients: Client[] = [];
+  // A pace at which rounds overlap, or one that leaves gaps between them.
+  const paceMs = random.fork('pace').pick([25, 100, 200]);
   for (let i = 0; i < CLIENTS; i++) {
     const name = `c${i}`;
     const transport = cluster.transport(name);
     const timeoutMs = cluster.options.requestTimeoutMs;
     const client = new Client(cluster.scheduler, random.fork(name), name, history, transport, timeoutMs);
-    for (const lock of NAMES) if (client.random.chance(0.45)) new Actor(client, lock);
+    client.paceMs = paceMs;
+    for (const lock of HOT) if (client.random.chance(0.4)) new Actor(client, lock);
+    for (const lock of COOL) if (client.random.chance(0.25)) new Actor(client, lock);
     clients.push(client);
   }
   return clients;
@@ -125,7 +121,7 @@ async function live(
   history: History,
 ): Promise<void> {
   const { scheduler } = cluster;
-  const faultsUntil = scheduler.now + random.between(10_000, 25_000);
+  const faultsUntil = scheduler.now + random.between(8_000, 20_000);
   const nemesis = new Nemesis(cluster, random.fork('nemesis'), profile, faultsUntil);
   await go(cluster, faultsUntil);
   nemesis.over = true;
