@@ -161,6 +161,19 @@ describe('the model store with faults', () => {
     expect(world.store.modRevision('k')).toBe(2);
   });
 
+  it('looks for a lease only on the path that is taken, as etcd does', async () => {
+    const client = world.connect();
+    const change = { put: 'k', value: new Uint8Array([1]), lease: 'gone' };
+    const failed = client.txn({
+      compares: [{ key: 'k', modRevision: 5 }],
+      changes: [change],
+      orElseGet: ['k'],
+    });
+    await world.scheduler.run(10);
+    expect(await failed).toMatchObject({ succeeded: false, found: [] });
+    expect((await endOf(client.txn({ compares: [], changes: [change] }))).outcome).toBe('refused');
+  });
+
   it('notices when the bytes of a commit change under way', async () => {
     const client = world.connect();
     await endOf(client.txn(put('term')));

@@ -112,6 +112,8 @@ export class ModelStore {
       const found = (txn.orElseGet ?? []).map((key) => this.get(key)).filter((entry) => entry !== undefined);
       return { succeeded: false, revision: this.revision, found };
     }
+    // Only now: etcd checks leases on the path that it takes.
+    for (const change of changes) if ('put' in change) this.#checkLease(change);
     this.#apply(changes, by);
     return { succeeded: true, revision: this.revision, found: [] };
   }
@@ -217,10 +219,13 @@ export class ModelStore {
           throw refused(`duplicate key ${key} in txn`);
       }
     }
-    for (const change of changes) {
-      if (!('put' in change) || !change.lease || this.#leases.has(change.lease)) continue;
-      throw refused('the lease is not found');
-    }
+  }
+
+  #checkLease(change: Extract<ModelChange, { readonly put: string }>): void {
+    if (change.keepLease && this.get(change.put) === undefined)
+      throw refused(`key ${change.put} is not found`);
+    const { lease } = change;
+    if (lease && !this.#leases.has(lease)) throw refused('the lease is not found');
   }
 
   #apply(changes: readonly ModelChange[], by: string): void {

@@ -57,6 +57,7 @@ function drawLimits(random: Random): void {
   limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
   limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
   limits.recordPollMs = random.pick([10_000, 2_000]);
+  limits.pageBytesMax = random.pick([1024 * 1024, 3_000]);
   limits.compactEveryMs = random.pick([1_500, 300]);
 }
 
