@@ -180,7 +180,11 @@ export class ShardLane implements Subject {
       this.landed(round, term);
       return;
     }
-    if (this.term === term) this.loseTerm();
+    if (this.term === term) {
+      // This trip knows more of its own round than loseTerm does.
+      this.flight = undefined;
+      this.loseTerm();
+    }
     this.giveUp(round, end === 'lost');
     this.idle.push(round);
     this.flushRefusals();
@@ -286,11 +290,12 @@ export class ShardLane implements Subject {
   }
 
   /**
-   * The term is over: nothing in memory counts any more. The round under way is
-   * given up when its trip ends, since the store still reads its bytes.
+   * The term is over: nothing in memory counts any more. The answers under way
+   * leave as unknown; their round is used again when its trip has ended, since
+   * the store still reads its bytes.
    */
   loseTerm(): void {
-    const { term } = this;
+    const { term, flight } = this;
     if (term === undefined) return;
     this.log('warn', 'term lost', undefined, { term: term.id, slots: this.holds.size });
     this.term = undefined;
@@ -298,6 +303,8 @@ export class ShardLane implements Subject {
     this.flight = undefined;
     this.doubtSince = 0;
     term.abandon();
+    const now = this.host.clock.now();
+    if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);
     this.giveUp(this.open, true);
     this.host.drop(this, term.id);
     this.holds.clear();

@@ -67,6 +67,8 @@ export class Term {
   private readonly observer: TermObserver;
   private revision: number;
   private abandoned = false;
+  /** The key is known to be gone. */
+  private over = false;
 
   private constructor(
     store: ShardStore,
@@ -127,6 +129,7 @@ export class Term {
     let maybeThere = false;
     for (let attempt = 0; ; attempt++) {
       this.check();
+      if (this.over) return 'lost';
       patchTermSeq(this.value, this.seq + 1);
       const sentAt = this.clock.now();
       try {
@@ -167,12 +170,13 @@ export class Term {
   async confirm(): Promise<boolean> {
     for (let attempt = 0; ; attempt++) {
       this.check();
+      if (this.over) return false;
       const sentAt = this.clock.now();
       try {
         const revision = await this.store.confirm(this.key);
         this.sentAt = sentAt;
         if (attempt > 0) this.settled();
-        return revision === this.revision;
+        return revision !== 0 && revision === this.revision;
       } catch (error) {
         this.doubt(asShardError(error));
         await this.pause(attempt);
@@ -223,7 +227,9 @@ export class Term {
     if (current === undefined) {
       const entry = await this.store.get(journalKey(this.id, this.seq + 1));
       if (entry === undefined) return 'gone';
+      // It got in before the term ended; nothing that is sent from now on will.
       this.advance(0, sentAt, true);
+      this.over = true;
       return 'committed';
     }
     if (decodeTermRecord(current.value).seq === this.seq + 1) {

@@ -18,6 +18,8 @@ export interface Mutation {
   readonly file: string;
   readonly find: string;
   readonly replace: string;
+  /** A second place in the same file. */
+  readonly also?: { readonly find: string; readonly replace: string };
   /** Where it shows soonest. */
   readonly profile: ProfileName;
   /** Within so many seeds it must be found. */
@@ -41,7 +43,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: "async () => ((await term.confirm()) ? 'committed' : 'lost')",
     replace: "async () => ((term.sentAt = this.flightSince), 'committed')",
     profile: 'pauses',
-    seeds: 60,
+    seeds: 150,
   },
   {
     name: 'a commit does not compare revisions, only that the term stands',
@@ -89,8 +91,12 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/takeover.ts',
     find: '!(record.owner !== null && living.has(record.owner))',
     replace: 'true',
+    also: {
+      find: 'for (const term of dead) compares',
+      replace: 'for (const term of [] as string[]) compares',
+    },
     profile: 'kills',
-    seeds: 60,
+    seeds: 20,
   },
   {
     name: 'two may claim a slot at one time',
@@ -258,14 +264,7 @@ export class Workshop {
   async try(mutation: Mutation): Promise<Finding> {
     const path = join(this.#folder, 'tree', mutation.file);
     const original = await readFile(path, 'utf8');
-    const places = original.split(mutation.find).length - 1;
-    if (places !== 1)
-      throw new Error(`«${mutation.name}»: its text stands ${places} times in ${mutation.file}`);
-    // A function: in a text `$&` and the like would mean something.
-    await writeFile(
-      path,
-      original.replace(mutation.find, () => mutation.replace),
-    );
+    await writeFile(path, mutated(original, mutation));
     try {
       return await this.run(mutation.profile, mutation.seeds);
     } finally {
@@ -295,4 +294,17 @@ export class Workshop {
     const total = JSON.parse(lines[lines.length - 1]) as { seeds: number };
     return { rules: failure.rules ?? [], seeds: total.seeds, text: failure.text ?? '' };
   }
+}
+
+/** @throws Error when a text to be replaced is not there exactly once */
+function mutated(original: string, mutation: Mutation): string {
+  let text = original;
+  for (const { find, replace } of [mutation, ...(mutation.also === undefined ? [] : [mutation.also])]) {
+    const places = text.split(find).length - 1;
+    if (places !== 1)
+      throw new Error(`«${mutation.name}»: its text stands ${places} times in ${mutation.file}`);
+    // A function: in a text `$&` and the like would mean something.
+    text = text.replace(find, () => replace);
+  }
+  return text;
 }

@@ -11,6 +11,7 @@ import { Cluster } from './cluster.ts';
 import { History, type OpRecord, type Violation } from './history.ts';
 import { Nemesis, PROFILES, type Profile, type ProfileName } from './nemesis.ts';
 import { Random } from './random.ts';
+import { read } from './reader.ts';
 import { Scheduler } from './scheduler.ts';
 import { checkStores } from './store-audit.ts';
 
@@ -37,6 +38,14 @@ const HOT = ['alpha', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', 'job:nig
 const COOL = Array.from({ length: 16 }, (_, i) => `cool/${i}`);
 const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
+/** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
+const LOADS = [
+  { writeEveryMs: 25, readers: 0 },
+  { writeEveryMs: 100, readers: 0 },
+  { writeEveryMs: 200, readers: 1 },
+  { writeEveryMs: 1_500, readers: 3 },
+];
+const READ_EVERY_MS = 50;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
 const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
 /** How long an op may take once everything is well. */
@@ -97,17 +106,23 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
 }
 
 function load(cluster: Cluster, random: Random, history: History): Client[] {
-  const clients: Client[] = [];
-  // A pace at which rounds overlap, or one that leaves gaps between them.
-  const paceMs = random.fork('pace').pick([25, 100, 200]);
-  for (let i = 0; i < CLIENTS; i++) {
-    const name = `c${i}`;
+  const join = (name: string): Client => {
     const transport = cluster.transport(name);
     const timeoutMs = cluster.options.requestTimeoutMs;
-    const client = new Client(cluster.scheduler, random.fork(name), name, history, transport, timeoutMs);
-    client.paceMs = paceMs;
+    return new Client(cluster.scheduler, random.fork(name), name, history, transport, timeoutMs);
+  };
+  const kind = random.fork('load').pick(LOADS);
+  const clients: Client[] = [];
+  for (let i = 0; i < CLIENTS; i++) {
+    const client = join(`c${i}`);
+    client.paceMs = kind.writeEveryMs;
     for (const lock of HOT) if (client.random.chance(0.4)) new Actor(client, lock);
     for (const lock of COOL) if (client.random.chance(0.25)) new Actor(client, lock);
+    clients.push(client);
+  }
+  for (let i = 0; i < kind.readers; i++) {
+    const client = join(`r${i}`);
+    read(client, NAMES, READ_EVERY_MS);
     clients.push(client);
   }
   return clients;
