@@ -42,7 +42,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/shard-lane.ts',
     find: "async () => ((await term.confirm()) ? 'committed' : 'lost')",
     replace: "async () => ((term.sentAt = this.flightSince), 'committed')",
-    profile: 'pauses',
+    profile: 'leases',
     seeds: 150,
   },
   {

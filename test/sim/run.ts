@@ -40,10 +40,10 @@ const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
 const LOADS = [
-  { writeEveryMs: 25, readers: 0 },
-  { writeEveryMs: 100, readers: 0 },
-  { writeEveryMs: 200, readers: 1 },
-  { writeEveryMs: 1_500, readers: 3 },
+  { writeEveryMs: 25, cool: 0.25, readers: 0 },
+  { writeEveryMs: 100, cool: 0.25, readers: 0 },
+  { writeEveryMs: 200, cool: 0.25, readers: 1 },
+  { writeEveryMs: 700, cool: 0, readers: 4 },
 ];
 const READ_EVERY_MS = 50;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
@@ -117,12 +117,12 @@ function load(cluster: Cluster, random: Random, history: History): Client[] {
     const client = join(`c${i}`);
     client.paceMs = kind.writeEveryMs;
     for (const lock of HOT) if (client.random.chance(0.4)) new Actor(client, lock);
-    for (const lock of COOL) if (client.random.chance(0.25)) new Actor(client, lock);
+    for (const lock of COOL) if (client.random.chance(kind.cool)) new Actor(client, lock);
     clients.push(client);
   }
   for (let i = 0; i < kind.readers; i++) {
     const client = join(`r${i}`);
-    read(client, NAMES, READ_EVERY_MS);
+    read(client, kind.cool === 0 ? HOT : NAMES, READ_EVERY_MS);
     clients.push(client);
   }
   return clients;
