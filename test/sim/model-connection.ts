@@ -73,6 +73,8 @@ export class ModelConnection implements ShardStore {
   faults: NetworkFaults;
   /** Cut off from the store: nothing arrives, in either direction. */
   partitioned = false;
+  /** Requests arrive, replies do not. */
+  deaf = false;
   /** What the client did wrong (wrote to bytes of a commit under way): defects. */
   readonly misuses: string[] = [];
 
@@ -105,6 +107,7 @@ export class ModelConnection implements ShardStore {
   /** The partition ends; what was not given up meanwhile arrives now. */
   heal(): void {
     this.partitioned = false;
+    this.deaf = false;
     const held = this.#held;
     this.#held = [];
     for (const arrive of held) arrive();
@@ -263,7 +266,7 @@ export class ModelConnection implements ShardStore {
         settle();
       };
       const reply = (text: string, settle: () => void, extraMs = 0) => {
-        if (this.#cut() || random.chance(faults.loseReply))
+        if (this.#cut() || this.deaf || random.chance(faults.loseReply))
           return this.#scheduler.note(`${label} reply lost`);
         const wait = random.delay(faults.delayMs) + extraMs;
         this.#scheduler.after(wait, `${label} ${text}`, () => end(settle), domain);

@@ -87,14 +87,6 @@ export const MUTATIONS: readonly Mutation[] = [
     seeds: 60,
   },
   {
-    name: 'a term whose end was seen goes on',
-    file: 'src/lane/term.ts',
-    find: '      this.over = true;\n',
-    replace: '',
-    profile: 'leases',
-    seeds: 600,
-  },
-  {
     name: 'a call of a term that was given up puts the next one in doubt',
     file: 'src/lane/term.ts',
     find: '    this.check();\n    this.observer.doubt(fault);',

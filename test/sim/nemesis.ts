@@ -19,6 +19,8 @@ export interface Faults {
   readonly pauseKeeper?: number;
   readonly endLease?: number;
   readonly partition?: number;
+  /** Nothing that a store says is heard; often the lease ends meanwhile. */
+  readonly deaf?: number;
   readonly outage?: number;
   readonly full?: number;
   readonly storm?: number;
@@ -72,7 +74,7 @@ export const PROFILES = {
   calm: { faults: {}, everyMs: 1_000, store: CALM, clients: CALM_CLIENTS },
   kills: { faults: { kill: 3, stop: 1 }, everyMs: 2_500, store: CALM, clients: FLAKY_CLIENTS },
   store: {
-    faults: { partition: 3, outage: 2, full: 1, storm: 3 },
+    faults: { partition: 3, deaf: 2, outage: 2, full: 1, storm: 3 },
     everyMs: 2_500,
     store: FLAKY_STORE,
     clients: CALM_CLIENTS,
@@ -84,7 +86,7 @@ export const PROFILES = {
     clients: CALM_CLIENTS,
   },
   leases: {
-    faults: { endLease: 4, pauseKeeper: 2, storm: 1 },
+    faults: { endLease: 4, deaf: 4, pauseKeeper: 2, storm: 1 },
     everyMs: 1_500,
     store: FLAKY_STORE,
     clients: FLAKY_CLIENTS,
@@ -105,6 +107,7 @@ export const PROFILES = {
       pauseKeeper: 1,
       endLease: 2,
       partition: 2,
+      deaf: 2,
       outage: 1,
       full: 1,
       storm: 3,
@@ -201,6 +204,8 @@ export class Nemesis {
         return this.#endLease(store);
       case 'partition':
         return this.#partition();
+      case 'deaf':
+        return this.#deafen(machine, store);
       case 'outage':
         store.down = true;
         return this.#later(100, 7_000, `${store.name} up`, () => this.#up(store.name));
@@ -255,6 +260,19 @@ export class Nemesis {
     this.#later(100, 9_000, `${process.id} reconnects`, () => {
       for (const connection of cut) connection.heal();
     });
+  }
+
+  #deafen(machine: number, store: ModelStore): void {
+    const process = this.#cluster.machines[machine];
+    if (process === undefined) return;
+    const lanes = process.lanes.flatMap(({ connections }) => connections);
+    const deaf = lanes.filter(({ name }) => name === store.name);
+    for (const connection of deaf) connection.deaf = true;
+    this.#later(50, 2_500, `${process.id} hears ${store.name}`, () => {
+      for (const connection of deaf) connection.deaf = false;
+    });
+    if (this.#random.chance(0.6))
+      this.#later(0, 600, `lease of ${store.name} ends`, () => this.#endLease(store));
   }
 
   #up(name: string): void {

@@ -121,12 +121,12 @@ export class SimProcess {
       // The last answers are still on their way between the threads.
       this.#scheduler.after(50 * THREAD_HOP_MS, `${this.id} exits`, () => this.#exit(done), this.domain);
     };
-    for (const { lane, domain } of this.lanes) {
+    for (const to of this.lanes) {
       const begin = () =>
-        void lane
+        void to.lane
           .stop()
           .then(stopped, (error: unknown) => this.#options.complain(`stop failed: ${String(error)}`));
-      this.#scheduler.after(THREAD_HOP_MS, `${domain.name} stops`, begin, domain);
+      this.#tell(to, 'stops', begin);
     }
   }
 
@@ -200,14 +200,13 @@ export class SimProcess {
 
   #submit(index: number, buffer: ArrayBuffer, length: number): void {
     const to = this.lanes[index];
+    this.#tell(to, `batch of ${length} bytes`, () => to.lane.submit(buffer, length));
+  }
+
+  /** A task for a lane's thread: tasks arrive in the order in which they were given. */
+  #tell(to: SimLane, what: string, run: () => void): void {
     to.inboxAt = Math.max(to.inboxAt, this.#scheduler.now + this.#random.delay(THREAD_HOP_MS));
-    const run = () => to.lane.submit(buffer, length);
-    this.#scheduler.after(
-      to.inboxAt - this.#scheduler.now,
-      `${to.domain.name} batch of ${length} bytes`,
-      run,
-      to.domain,
-    );
+    this.#scheduler.after(to.inboxAt - this.#scheduler.now, `${to.domain.name} ${what}`, run, to.domain);
   }
 
   /** Transferred buffers are gone for the lane, as between real threads. */

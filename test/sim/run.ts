@@ -40,10 +40,11 @@ const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
 const LOADS = [
-  { writeEveryMs: 25, cool: 0.25, readers: 0 },
-  { writeEveryMs: 100, cool: 0.25, readers: 0 },
-  { writeEveryMs: 200, cool: 0.25, readers: 1 },
-  { writeEveryMs: 700, cool: 0, readers: 4 },
+  { writeEveryMs: 25, hot: 0.4, cool: 0.25, readers: 0 },
+  { writeEveryMs: 100, hot: 0.4, cool: 0.25, readers: 0 },
+  { writeEveryMs: 200, hot: 0.4, cool: 0.25, readers: 1 },
+  { writeEveryMs: 700, hot: 0.4, cool: 0, readers: 4 },
+  { writeEveryMs: 3_000, hot: 0.2, cool: 0, readers: 3 },
 ];
 const READ_EVERY_MS = 50;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
@@ -116,7 +117,7 @@ function load(cluster: Cluster, random: Random, history: History): Client[] {
   for (let i = 0; i < CLIENTS; i++) {
     const client = join(`c${i}`);
     client.paceMs = kind.writeEveryMs;
-    for (const lock of HOT) if (client.random.chance(0.4)) new Actor(client, lock);
+    for (const lock of HOT) if (client.random.chance(kind.hot)) new Actor(client, lock);
     for (const lock of COOL) if (client.random.chance(kind.cool)) new Actor(client, lock);
     clients.push(client);
   }
