@@ -74,16 +74,3 @@ export interface Problem {
   readonly pointer: string;
   readonly detail: string;
 }
-
-/** A fault with a code of the registry. Expected outcomes (held, not held) are values, not this. */
-export class LockError extends Error {
-  readonly code: ErrorCode;
-  readonly problems: readonly Problem[];
-
-  constructor(code: ErrorCode, detail: string, problems: readonly Problem[] = []) {
-    super(detail);
-    this.name = 'LockError';
-    this.code = code;
-    this.problems = problems;
-  }
-}

@@ -19,7 +19,6 @@ export const LIMITS = {
   ttlMsMax: 86_400_000,
   ttlMsDefault: 30_000,
   waitMsMax: 300_000,
-  semaphoreLimitMax: 10_000,
   listLimitMax: 1_000,
   listLimitDefault: 100,
 

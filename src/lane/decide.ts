@@ -41,8 +41,12 @@ export function decide(round: Round, slot: Slot, op: Op, now: number, counters: 
   } else if (op.kind === Kind.acquire || op.kind === Kind.renew) {
     todo |= describeClaim(slot, op);
   } else if (op.kind === Kind.get) {
-    expiresAt = describeState(slot, outcome.row);
-    if (outcome.row !== 0) todo |= Todo.times;
+    answer.sections = Section.state;
+    describeState(answer, slot, outcome.row);
+    if (outcome.row !== 0) {
+      expiresAt = STATE_HOLDER_EXPIRES_AT;
+      todo |= Todo.times;
+    }
   } else if (op.kind === Kind.verify) {
     describeVerdict(outcome.current, outcome.fencingToken);
     expiresAt = VERDICT_EXPIRES_AT;
@@ -80,7 +84,7 @@ function describeClaim(slot: Slot, op: Op): number {
   answer.waitedMs = 0;
   answer.expiresInMs = 0;
   let todo = Todo.claim | Todo.times;
-  if (outcome.armable) todo |= Todo.arm | Todo.effect;
+  if (outcome.armable) todo |= Todo.arm;
   if (op.flags & OpFlag.madeToken) {
     answer.sections |= Section.token;
     answer.tokenBytes = op.bytes;
@@ -113,16 +117,15 @@ function describeHolder(slot: Slot, row: number): void {
   answer.retryAfterMs = LIMITS.retryAfterMs;
 }
 
-/** The state of one lock for `get`; returns where in the answer the holder's time stands. */
-function describeState(slot: Slot, row: number): number {
+/** The state of one lock, free when `row` is 0; the holder's time is for the caller to fill in. */
+export function describeState(answer: Answer, slot: Slot, row: number): void {
   const { claims } = slot;
-  answer.sections = Section.state;
   answer.queueLength = 0;
   answer.revision = slot.counter;
   answer.mode = Mode.exclusive;
   answer.limit = 0;
   answer.holderCount = 0;
-  if (row === 0) return 0;
+  if (row === 0) return;
   answer.holderCount = 1;
   answer.fencingToken = claims.fencingToken(row);
   answer.expiresInMs = 0;
@@ -132,7 +135,6 @@ function describeState(slot: Slot, row: number): number {
   answer.metadataBytes = claims.bytes;
   answer.metadataAt = claims.metadataAt(row);
   answer.metadataLength = claims.metadataLength(row);
-  return STATE_HOLDER_EXPIRES_AT;
 }
 
 function describeVerdict(current: boolean, fencingToken: number): void {

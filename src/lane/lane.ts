@@ -5,6 +5,7 @@
  */
 import type { Clock, Timer } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
+import { rearm } from '../lock/replay.ts';
 import { Wheel } from '../lock/wheel.ts';
 import type { Slot } from '../lock/slot.ts';
 import { Kind, Op } from '../op.ts';
@@ -183,11 +184,13 @@ export class Lane implements LaneHost {
   }
 
   adopt(shard: ShardLane, holds: readonly Hold[]): void {
+    const now = this.clock.now();
     for (const hold of holds) {
-      this.holds[hold.slot.number] = hold;
-      this.owners[hold.slot.number] = shard;
+      const { slot } = hold;
+      this.holds[slot.number] = hold;
+      this.owners[slot.number] = shard;
       this.tables.set(hold.table, hold);
-      this.scheduleAll(hold);
+      rearm(slot, now, (row) => this.watch(hold, row, slot.claims.freeAt(row)));
     }
     const slots = Uint16Array.from(holds, (hold) => hold.slot.number);
     this.emit({ kind: 'owned', shard: shard.store.name, term: shard.currentTerm!.id, slots });
@@ -208,11 +211,6 @@ export class Lane implements LaneHost {
       const buffer = chunk.bytes.slice(from, chunk.length).buffer;
       this.emit({ kind: 'bounced', buffer, length: buffer.byteLength }, [buffer]);
     });
-  }
-
-  private scheduleAll(hold: Hold): void {
-    const { claims } = hold.slot;
-    for (const row of claims.rows()) this.watch(hold, row, claims.freeAt(row));
   }
 
   private bounceOne(op: Op): void {

@@ -3,12 +3,14 @@
  * order of slot and name, from a cursor on. The answer leaves with a round trip
  * like any read; what it costs is bounded by rows looked at, not only by hits.
  */
+import { Buffer } from 'node:buffer';
 import { LIMITS } from '../limits.ts';
 import type { Slot } from '../lock/slot.ts';
-import { Mode, type Op } from '../op.ts';
+import type { Op } from '../op.ts';
 import { Answer, writeAnswer } from '../protocol/answer.ts';
 import { GrowingBytes } from '../protocol/bytes.ts';
 import { addToListPage, beginListPage, endListPage } from '../protocol/page.ts';
+import { describeState } from './decide.ts';
 import type { Hold } from './hold.ts';
 import type { Round } from './round.ts';
 
@@ -73,24 +75,13 @@ function matchingRows(slot: Slot, query: Query): number[] {
   for (const row of claims.rows()) {
     if (claims.freeAt(row) > query.now && matches(slot, row, query)) rows.push(row);
   }
-  return rows.sort((a, b) => compare(keyOf(slot, a), keyOf(slot, b)));
+  return rows.sort((a, b) => Buffer.compare(keyOf(slot, a), keyOf(slot, b)));
 }
 
 function addRow(slot: Slot, row: number, now: number): void {
   const { claims } = slot;
-  answer.mode = Mode.exclusive;
-  answer.limit = 0;
-  answer.queueLength = 0;
-  answer.revision = slot.counter;
-  answer.holderCount = 1;
-  answer.fencingToken = claims.fencingToken(row);
+  describeState(answer, slot, row);
   answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(row) - now));
-  answer.ownerBytes = claims.bytes;
-  answer.ownerAt = claims.ownerAt(row);
-  answer.ownerLength = claims.ownerLength(row);
-  answer.metadataBytes = claims.bytes;
-  answer.metadataAt = claims.metadataAt(row);
-  answer.metadataLength = claims.metadataLength(row);
   addToListPage(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
 }
 
@@ -102,19 +93,14 @@ function keyOf(slot: Slot, row: number): Uint8Array {
 function matches(slot: Slot, row: number, query: Query): boolean {
   const { claims } = slot;
   const key = keyOf(slot, row);
-  if (key.length < query.prefix.length || compare(key.subarray(0, query.prefix.length), query.prefix) !== 0)
+  if (
+    key.length < query.prefix.length ||
+    Buffer.compare(key.subarray(0, query.prefix.length), query.prefix) !== 0
+  )
     return false;
-  if (slot.number === query.fromSlot && query.after.length > 0 && compare(key, query.after) <= 0)
+  if (slot.number === query.fromSlot && query.after.length > 0 && Buffer.compare(key, query.after) <= 0)
     return false;
   if (query.owner.length === 0) return true;
   const owner = claims.bytes.subarray(claims.ownerAt(row), claims.ownerAt(row) + claims.ownerLength(row));
-  return compare(owner, query.owner) === 0;
-}
-
-function compare(a: Uint8Array, b: Uint8Array): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    if (a[i] !== b[i]) return a[i] - b[i];
-  }
-  return a.length - b.length;
+  return Buffer.compare(owner, query.owner) === 0;
 }

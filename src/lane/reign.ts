@@ -9,7 +9,6 @@
  */
 import type { Clock } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
-import { rearm } from '../lock/replay.ts';
 import type { LeaseKeeper, ShardStore } from '../shard/store.ts';
 import type { TermRecord } from '../slots/records.ts';
 import type { Hold } from './hold.ts';
@@ -139,7 +138,6 @@ export class Reign {
     if (this.shard.currentTerm !== term || this.stopped) return;
     if (!living.has(term.id)) {
       this.shard.loseTerm();
-      this.host.keeper.drop(this.store.name, term.lease);
       this.wakeSoon();
       return;
     }
@@ -172,9 +170,7 @@ export class Reign {
       now,
     });
     if (shard.currentTerm !== term || this.stopped) return false;
-    const at = now();
     const holds = recovered.map(({ claimed: { record }, slot, checkpointCounter, checkpointBytes }): Hold => {
-      rearm(slot, at, () => undefined);
       const table = this.host.nextTable();
       const fresh = { dirtySince: 0, dirtyAtBytes: 0, inherited: false };
       return { slot, table, record, ...fresh, checkpointCounter, checkpointBytes };
@@ -190,7 +186,6 @@ export class Reign {
   }
 
   private async giveBack(term: Term): Promise<void> {
-    this.host.keeper.drop(this.store.name, term.lease);
     try {
       if (term.lease !== '') await this.store.revokeLease(term.lease);
       else await this.store.txn({ compares: [], changes: [{ delete: term.key }] });

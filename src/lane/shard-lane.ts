@@ -303,6 +303,8 @@ export class ShardLane implements Subject {
     this.flight = undefined;
     this.doubtSince = 0;
     term.abandon();
+    // Whatever ended it: a lease that is kept would keep the key, and with it the slots from everybody.
+    this.host.keeper.drop(this.store.name, term.lease);
     const now = this.host.clock.now();
     if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);
     this.giveUp(this.open, true);

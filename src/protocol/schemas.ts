@@ -44,7 +44,6 @@ const verifyFields = { fencingToken: fencingToken.optional(), lockToken: lockTok
 
 export const acquireBody = z.strictObject(acquireFields);
 export const renewBody = z.strictObject(renewFields);
-export const releaseBody = z.strictObject({});
 export const verifyBody = z.strictObject(verifyFields).describe('Either fencingToken or lockToken');
 
 const { waitMs: _, ...acquireInBatch } = acquireFields;

@@ -6,6 +6,7 @@ import { LIMITS } from '../../src/limits.ts';
 import { Kind, OpFlag } from '../../src/op.ts';
 import { Section } from '../../src/protocol/answer.ts';
 import { PING } from '../../src/protocol/request.ts';
+import { expectQuiet } from './calls.ts';
 import { type Rig, startRig } from './rig.ts';
 import { binaryAnswers, Client, frameOf } from './sockets.ts';
 
@@ -24,14 +25,10 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  rig.lane.silent = false;
-  rig.lane.failWith = undefined;
   client.ws.close();
   await client.end();
   await sleep(10);
-  expect(rig.front.sockets).toBe(0);
-  expect(rig.front.connections.open).toBe(0);
-  expect(rig.logged).toEqual([]);
+  expectQuiet(rig);
 });
 
 afterAll(() => rig.stop());

@@ -19,12 +19,13 @@ let names = 0;
 /** The path of a lock that no other test has. */
 export const fresh = (): string => `/v1/locks/http-${names++}`;
 
-/** Nothing was logged as a defect and no request is left open. */
+/** Nothing was logged as a defect, and no request or socket is left open. */
 export function expectQuiet(rig: Rig): void {
   rig.lane.failWith = undefined;
   rig.lane.silent = false;
   expect(rig.logged).toEqual([]);
   expect(rig.front.connections.open).toBe(0);
+  expect(rig.front.sockets).toBe(0);
   expect(rig.front.connections.size).toBe(0);
 }
 

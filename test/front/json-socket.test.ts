@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { expectQuiet } from './calls.ts';
 import { type Rig, startRig } from './rig.ts';
 import { Client, jsonAnswers } from './sockets.ts';
 
@@ -18,14 +19,10 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  rig.lane.silent = false;
-  rig.lane.failWith = undefined;
   client.ws.close();
   await client.end();
   await sleep(10);
-  expect(rig.front.sockets).toBe(0);
-  expect(rig.front.connections.open).toBe(0);
-  expect(rig.logged).toEqual([]);
+  expectQuiet(rig);
 });
 
 afterAll(() => rig.stop());

@@ -164,9 +164,9 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'fencing tokens begin anew after a take-over',
-    file: 'src/lane/reign.ts',
-    find: 'rearm(slot, at, ',
-    replace: 'slot.counter = slot.claims.count; rearm(slot, at, ',
+    file: 'src/lane/lane.ts',
+    find: 'rearm(slot, now, ',
+    replace: 'slot.counter = slot.claims.count; rearm(slot, now, ',
     profile: 'kills',
     seeds: 10,
   },
