@@ -16,6 +16,7 @@ export interface Measured<T> {
 
 export type LoadRun = Pick<LoadSettings, 'url' | 'workload' | 'rate' | 'seconds' | 'warmupSeconds'> & {
   readonly names?: number;
+  readonly namesFile?: string;
   readonly opsPerFrame?: number;
   readonly sockets?: number;
   readonly holdMs?: number;
@@ -30,6 +31,7 @@ export async function runLoadDriver(
     ...['--url', run.url, '--workload', run.workload, '--rate', String(run.rate)],
     ...['--seconds', String(run.seconds), '--warmup', String(run.warmupSeconds), '--json', '-'],
     ...(run.names === undefined ? [] : ['--names', String(run.names)]),
+    ...(run.namesFile === undefined ? [] : ['--names-file', run.namesFile]),
     ...(run.opsPerFrame === undefined ? [] : ['--ops-per-frame', String(run.opsPerFrame)]),
     ...(run.holdMs === undefined ? [] : ['--hold', String(run.holdMs)]),
     ...(run.sockets === undefined ? [] : ['--sockets', String(run.sockets)]),

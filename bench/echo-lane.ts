@@ -24,8 +24,10 @@ export default function work(task: LaneTask): null {
     const slots = Uint16Array.from({ length: LIMITS.slots }, (_, slot) => slot).filter(
       (slot) => slot % task.lanes === task.lane,
     );
-    port.postMessage({ kind: 'owned', shard: 's0', term: 't', slots });
+    port.postMessage({ kind: 'owned', announcement: 1, shard: 's0', term: 't', slots });
   } else if (task.kind === 'batch') {
+    // An empty one only says how far the front has read.
+    if (task.length === 0) return null;
     const batch = new BatchBytes(task.buffer, task.length);
     for (let at = 0; at < task.length;) {
       at = readRecord(batch, at, op);
@@ -33,7 +35,7 @@ export default function work(task: LaneTask): null {
     }
     if (!due) setTimeout(deliver, ROUND_MS);
     due = true;
-  } else {
+  } else if (task.kind === 'stop') {
     port.close();
   }
   return null;

@@ -54,6 +54,8 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
     hashKey,
     shards: ['s0'],
     requestTimeoutMs,
+    process: identity.id,
+    clock: systemClock,
   });
   const front = new Front({
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },

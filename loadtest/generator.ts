@@ -10,12 +10,13 @@
  * While it runs it checks that the fencing token of every name only rises.
  */
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { codeOfWire } from '../src/errors.ts';
 import { Kind } from '../src/op.ts';
 import { ANSWER_HEAD_BYTES } from '../src/protocol/answer.ts';
 import { readU64 } from '../src/protocol/bytes.ts';
 import { Connection } from './connection.ts';
-import { Frames } from './frames.ts';
+import { Frames, type FrameSettings } from './frames.ts';
 import { Recorder, type LoadResult } from './result.ts';
 import { WORKLOADS, type LoadSettings, type Step } from './workloads.ts';
 
@@ -89,14 +90,11 @@ export class Generator {
   }
 
   #prepare(steps: Set<Step>): void {
-    const run = randomBytes(3).toString('hex');
-    const prefix = `load-${run}-${this.#settings.process}-`;
     const shape = {
       blocks: this.#blocks,
       opsPerFrame: this.#ops,
       ttlMs: WORKLOADS[this.#settings.workload].ttlMs,
-      nameBytes: prefix.length + 7,
-      nameOf: (index: number) => prefix + String(index).padStart(7, '0'),
+      ...this.#namesOf(this.#blocks * this.#ops),
     };
     for (const step of steps) this.#frames[Kind[step]] = new Frames(step, shape);
     this.#frames[RECOVER] = this.#frames[Kind.release];
@@ -107,6 +105,22 @@ export class Generator {
         for (const step of steps) this.#frames[Kind[step]]?.setToken(block, i, seed, 0);
       }
     }
+  }
+
+  #namesOf(count: number): Pick<FrameSettings, 'nameBytes' | 'nameOf'> {
+    const { namesFile, process } = this.#settings;
+    if (namesFile === undefined) {
+      const prefix = `load-${randomBytes(3).toString('hex')}-${process}-`;
+      const nameOf = (index: number): string => prefix + String(index).padStart(7, '0');
+      return { nameBytes: prefix.length + 7, nameOf };
+    }
+    const all = readFileSync(namesFile, 'utf8').trimEnd().split('\n');
+    const own = all.slice(process * count, (process + 1) * count);
+    const nameBytes = Buffer.byteLength(own[0] ?? '');
+    if (own.length < count || own.some((name) => Buffer.byteLength(name) !== nameBytes)) {
+      throw new Error(`${namesFile} must have at least ${(process + 1) * count} names, all of one length`);
+    }
+    return { nameBytes, nameOf: (index) => own[index] };
   }
 
   async #connect(): Promise<void> {

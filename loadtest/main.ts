@@ -24,6 +24,7 @@ function readSettings(): { settings: LoadSettings; processes: number; json: stri
     .option('--sockets <n>', 'WebSockets', Number, 8)
     .option('--ops-per-frame <n>', 'ops in one frame', Number, 64)
     .option('--names <n>', 'different locks', Number, 131_072)
+    .option('--names-file <file>', 'take them from there: one a line, all of one length')
     .option('--hold <ms>', 'time from grant to release', Number, 0)
     .option('--drain <s>', 'how long the last answers are waited for', Number, 10)
     .option('--processes <n>', 'driver processes', Number, 1)
@@ -40,6 +41,7 @@ function readSettings(): { settings: LoadSettings; processes: number; json: stri
     sockets: o.sockets,
     opsPerFrame: o.opsPerFrame,
     names: o.names,
+    namesFile: o.namesFile,
     holdMs: o.hold,
     drainSeconds: o.drain,
     process: 0,

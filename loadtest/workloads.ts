@@ -64,6 +64,8 @@ export interface LoadSettings {
   readonly sockets: number;
   readonly opsPerFrame: number;
   readonly names: number;
+  /** A file with names to use, one a line, all of one length; undefined: the driver makes some up. */
+  readonly namesFile: string | undefined;
   readonly holdMs: number;
   /** How long answers are waited for after the last request. */
   readonly drainSeconds: number;

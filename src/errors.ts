@@ -57,6 +57,8 @@ export const CODES = {
     retryable: true,
     title: 'The shard did not answer in time; it may have taken effect',
   },
+  /** Between processes only: never in an answer to a client. */
+  not_owner: { wire: 25, status: 503, retryable: true, title: 'Another process owns the slot' },
 } as const satisfies Record<string, CodeFacts>;
 
 export type ErrorCode = keyof typeof CODES;

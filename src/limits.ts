@@ -97,6 +97,24 @@ export const LIMITS = {
   statusEveryMs: 5_000,
   sweepEveryMs: 30_000,
 
+  // ---- several processes
+  /** How long the living terms must have stayed the same before slots are moved by plan. */
+  settleMs: 3_000,
+  /** Slots handed over that their new owner has not claimed yet; more would only wait in its queue. */
+  handoversOpenMax: 32,
+  /** Forwarded requests under way to one peer. */
+  peerRequestsMax: 131_072,
+  /** Bytes that a slow peer may leave unsent before requests for it are refused. */
+  peerBacklogBytesMax: 16 * MiB,
+  /** How often a link to a peer is tried, and after what silence it is given up. */
+  peerPingMs: 500,
+  peerSilenceMs: 2_000,
+  peerConnectMs: 250,
+  /** After `not_owner` from the owner that the map names: the map or the owner is behind by about this. */
+  notOwnerRetryMs: 20,
+  /** Reached by fewer than half of the others for this long, an owner hands its slots over: longer than a lease, or it would give them to a process that has just died. */
+  isolatedAfterMs: 6_000,
+
   // ---- slots
   slots: 4_096,
   workersMax: 64,

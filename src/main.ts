@@ -2,9 +2,14 @@
  * The named steps in which a Holdfast process starts and stops, and the only
  * place where its parts meet.
  *
- *   lock the data folder ─► open the cluster ─► keeper thread ─► lanes ─► front
+ *   lock the data folder ─► open the cluster ─► keeper thread ─► front ─► lanes
+ *
+ * The front listens before the lanes start: their terms tell other processes
+ * where this one is reached. It is said to listen when the lanes have started.
+ *
+ *   clients refused ─► slots handed over ─► all answered ─► lanes ─► links ─► front
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomBytes, randomFillSync, randomUUID } from 'node:crypto';
 import { extname } from 'node:path';
 import { MessageChannel } from 'node:worker_threads';
 import type { Logger } from 'pino';
@@ -13,13 +18,18 @@ import { Lanes, type LaneSetup } from './batch/lanes.ts';
 import { Routing } from './batch/routing.ts';
 import { sleep, systemClock } from './clock.ts';
 import type { Settings } from './config/settings.ts';
-import { defaultShards, readShardsFile, type ShardsFile } from './config/shards.ts';
-import { Front } from './front/front.ts';
+import { defaultShards, readShardsFile, type ShardSettings, type ShardsFile } from './config/shards.ts';
+import { Demand } from './front/demand.ts';
+import { Front, type FrontNetwork } from './front/front.ts';
 import { Buffers } from './lane/buffers.ts';
 import type { LaneLog, ProcessIdentity } from './lane/messages.ts';
 import { LIMITS } from './limits.ts';
 import { LaneCounters } from './metrics/counters.ts';
 import { Metrics } from './metrics/registry.ts';
+import type { PeerIdentity } from './peers/handshake.ts';
+import { Peers } from './peers/peers.ts';
+import type { Deliver } from './peers/runs.ts';
+import { openWebSocket } from './peers/wire.ts';
 import { lockFolder, type FolderLock } from './shard/embedded/folder-lock.ts';
 import { startKeeperThread, type KeeperThread } from './shard/etcd/keeper.ts';
 import { versionWarning } from './shard/etcd/version.ts';
@@ -32,7 +42,7 @@ import { VERSION } from './version.ts';
 
 export interface Server {
   readonly url: string;
-  /** Drains: refuses new work, answers what is in flight, gives its terms back. Locks stay. */
+  /** Drains: refuses new work, hands its slots over, answers what is in flight, gives its terms back. Locks stay. */
   stop(): Promise<void>;
 }
 
@@ -113,6 +123,18 @@ async function warnOfVersions(stores: readonly ShardStore[], log: Logger): Promi
   }
 }
 
+/** What is told to other processes; the address is known once the front listens. */
+type Identity = { -readonly [K in keyof ProcessIdentity]: ProcessIdentity[K] };
+
+interface Parts {
+  readonly identity: Identity;
+  readonly keeper: KeeperThread;
+  readonly pool: Lanes;
+  readonly front: Front;
+  /** undefined: no shard can have another process. */
+  readonly peers: Peers | undefined;
+}
+
 async function startParts(
   settings: Settings,
   wish: ShardsFile,
@@ -122,10 +144,9 @@ async function startParts(
   failed: (error: Error) => void,
 ): Promise<Server> {
   const { shards } = wish;
-  const names = shards.map((shard) => shard.name);
   const lanes = settings.workers;
-  const identity: ProcessIdentity = { id: randomUUID(), address: '', version: VERSION };
-  const progress = new SharedArrayBuffer(lanes * Int32Array.BYTES_PER_ELEMENT);
+  const names = shards.map((shard) => shard.name);
+  const progress = new SharedArrayBuffer((lanes + 1) * Int32Array.BYTES_PER_ELEMENT);
   const counters = Array.from(
     { length: lanes },
     () => new SharedArrayBuffer(LaneCounters.bytes(shards.length)),
@@ -136,6 +157,41 @@ async function startParts(
     onLog: (report) => log[report.level](report.fields, report.message),
     onFailure: failed,
   });
+  const metrics = new Metrics({
+    writers: counters.map((buffer) => new LaneCounters(buffer, names)),
+    shardNames: names,
+    sockets: () => parts.front.sockets,
+  });
+  const parts: Parts = {
+    ...createFront(settings, shards, cluster, () => metrics.metricsText(), log, failed),
+    keeper,
+  };
+  const { identity, pool, front } = parts;
+  try {
+    const port = await front.listen();
+    const place = hostAndPort(settings.host, port);
+    identity.address = settings.advertise ?? place;
+    const { requestTimeoutMs, data: dataFolder } = settings;
+    const setup = { process: identity, shards, slots: cluster.slots, dataFolder, progress, requestTimeoutMs };
+    await startLanes(pool, keeper, counters, setup);
+    return { url: `http://${place}`, stop: stopper(settings, parts, lock) };
+  } catch (error) {
+    await stopParts(parts);
+    throw error;
+  }
+}
+
+/** The front and what it works with. */
+function createFront(
+  settings: Settings,
+  shards: readonly ShardSettings[],
+  cluster: ClusterRecord,
+  metrics: () => Promise<string>,
+  log: Logger,
+  failed: (error: Error) => void,
+): Pick<Parts, 'identity' | 'pool' | 'front' | 'peers'> {
+  const { requestTimeoutMs, workers: lanes } = settings;
+  const identity: Identity = { id: randomUUID(), address: '', version: VERSION };
   const pool = new Lanes({
     lanes,
     worker: new URL(`./lane/worker${extname(import.meta.url)}`, import.meta.url).href,
@@ -147,19 +203,34 @@ async function startParts(
   const routing = new Routing(new Collector(lanes, pool, buffers), {
     slots: cluster.slots,
     hashKey: parseHashKey(cluster.hashKey),
-    shards: names,
-    requestTimeoutMs: settings.requestTimeoutMs,
+    shards: shards.map((shard) => shard.name),
+    requestTimeoutMs,
+    process: identity.id,
+    clock: systemClock,
   });
-  const metrics = new Metrics({
-    writers: counters.map((buffer) => new LaneCounters(buffer, names)),
-    shardNames: names,
-    sockets: () => front.sockets,
+  const demand = new Demand(cluster.slots, (slots) => pool.want(slots));
+  routing.tellWanted((slots) => {
+    demand.update(identity.id, slots);
+    network?.links.want(slots);
   });
+  const network = shards.some((shard) => shard.engine === 'etcd')
+    ? networkOf(
+        settings,
+        { cluster: cluster.id, process: identity.id, key: settings.clusterKey },
+        routing,
+        {
+          reach: (reachable) => pool.reach(reachable),
+          peerWants: (process, slots) => demand.update(process, slots),
+        },
+        log,
+        (...answers) => front.connections.deliver(...answers),
+      )
+    : undefined;
   const front = new Front({
     settings: {
       host: settings.host,
       port: settings.port,
-      requestTimeoutMs: settings.requestTimeoutMs,
+      requestTimeoutMs,
       allowOrigins: settings.allowOrigin,
     },
     routing,
@@ -168,13 +239,37 @@ async function startParts(
     buffers,
     identity,
     shards,
-    metrics: () => metrics.metricsText(),
+    metrics,
+    log,
+    ...(network && { network }),
+  });
+  return { identity, pool, front, peers: network?.links };
+}
+
+/** Links to the other processes of the cluster. */
+function networkOf(
+  settings: Settings,
+  identity: PeerIdentity,
+  routing: Routing,
+  heard: Pick<FrontNetwork, 'reach' | 'peerWants'>,
+  log: Logger,
+  deliver: Deliver,
+): FrontNetwork & { readonly links: Peers } {
+  const randomBytesInto = (bytes: Uint8Array): void => void randomFillSync(bytes);
+  const links = new Peers({
+    identity,
+    requestTimeoutMs: settings.requestTimeoutMs,
+    clock: systemClock,
+    open: openWebSocket,
+    routing,
+    deliver,
+    defer: (run) => void setImmediate(run),
+    random: Math.random,
+    randomBytes: randomBytesInto,
     log,
   });
-  const setup = { process: identity, shards, slots: cluster.slots, dataFolder: settings.data, progress };
-  await startLanes(pool, keeper, counters, { ...setup, requestTimeoutMs: settings.requestTimeoutMs });
-  const port = await front.listen();
-  return { url: urlOf(settings.host, port), stop: stopper(settings, front, pool, keeper, lock) };
+  routing.forwardTo(links);
+  return { links, identity, randomBytes: randomBytesInto, ...heard };
 }
 
 async function startLanes(
@@ -191,28 +286,30 @@ async function startLanes(
 }
 
 /** Once, however often it is asked. */
-function stopper(
-  settings: Settings,
-  front: Front,
-  pool: Lanes,
-  keeper: KeeperThread,
-  lock: FolderLock | undefined,
-): () => Promise<void> {
+function stopper(settings: Settings, parts: Parts, lock: FolderLock | undefined): () => Promise<void> {
+  const { front, pool } = parts;
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
+    front.refuseClients();
+    await pool.leave();
     await front.drain(settings.requestTimeoutMs + LIMITS.stallMs);
-    await pool.stop();
-    front.close();
-    await keeper.stop();
+    await stopParts(parts);
     lock?.release();
   };
   return () => (stopped ??= stop());
+}
+
+async function stopParts({ pool, peers, front, keeper }: Parts): Promise<void> {
+  await pool.stop();
+  peers?.close();
+  front.close();
+  await keeper.stop();
 }
 
 function logLane(log: Logger, message: LaneLog): void {
   log[message.level](message.fields, message.message);
 }
 
-function urlOf(host: string, port: number): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+function hostAndPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

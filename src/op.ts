@@ -29,6 +29,8 @@ export const OpFlag = {
   full: 1,
   /** The front made the lock token, so the answer must tell it. */
   madeToken: 2,
+  /** Another process sent it here because this one owns the slot: it is not forwarded again. */
+  forwarded: 4,
 } as const;
 
 const EMPTY = new Uint8Array(0);

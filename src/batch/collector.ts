@@ -12,8 +12,12 @@ import { LIMITS } from '../limits.ts';
 import type { Op } from '../op.ts';
 
 export interface LaneGate {
-  /** Hands a sealed batch to a lane; the buffer is the lane's from then on. `taken`: it has decided on it. */
-  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void;
+  /**
+   * Hands a sealed batch to a lane; the buffer is the lane's from then on.
+   * `seen`: the lane's last announcement that its ops were routed by.
+   * `taken`: the lane has decided on it.
+   */
+  send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void;
 }
 
 /**
@@ -26,8 +30,13 @@ const UNDER_WAY_MAX = 2;
 export class Collector {
   private readonly gate: LaneGate;
   private readonly buffers: Buffers;
+  private readonly defer: (run: () => void) => void;
   private readonly open: BatchBytes[] = [];
   private readonly underWay: number[] = [];
+  /** By lane: the last of its announcements that the front has processed. */
+  private readonly seen: number[] = [];
+  /** Lanes that wait to hear what the front has seen. */
+  private readonly reports: boolean[] = [];
   private readonly taken: (() => void)[] = [];
   private sealing = false;
   private readonly sealAll = (): void => {
@@ -35,12 +44,21 @@ export class Collector {
     for (let lane = 0; lane < this.open.length; lane++) this.sealWhenDue(lane);
   };
 
-  constructor(lanes: number, gate: LaneGate, buffers: Buffers) {
+  /** @param defer runs it at the end of the event-loop turn */
+  constructor(
+    lanes: number,
+    gate: LaneGate,
+    buffers: Buffers,
+    defer: (run: () => void) => void = setImmediate,
+  ) {
     this.gate = gate;
     this.buffers = buffers;
+    this.defer = defer;
     for (let lane = 0; lane < lanes; lane++) {
       this.open.push(this.begin());
       this.underWay.push(0);
+      this.seen.push(0);
+      this.reports.push(false);
       this.taken.push(() => {
         this.underWay[lane]--;
         this.sealWhenDue(lane);
@@ -51,20 +69,39 @@ export class Collector {
   add(lane: number, op: Op): void {
     if (this.open[lane].length + recordBytes(op) > LIMITS.batchSealBytes) this.seal(lane);
     writeRecord(this.open[lane], op);
+    this.sealLater();
+  }
+
+  /** The front is about to route by `announcement` of the lane: what it routed before leaves as it is. */
+  raise(lane: number, announcement: number): void {
+    if (this.open[lane].length > 0) this.seal(lane);
+    this.seen[lane] = announcement;
+  }
+
+  /** Tells the lane by the end of the turn what the front has seen, if need be with a batch without ops. */
+  report(lane: number): void {
+    this.reports[lane] = true;
+    this.sealLater();
+  }
+
+  private sealLater(): void {
     if (this.sealing) return;
     this.sealing = true;
-    setImmediate(this.sealAll);
+    this.defer(this.sealAll);
   }
 
   private sealWhenDue(lane: number): void {
-    if (this.open[lane].length > 0 && this.underWay[lane] < UNDER_WAY_MAX) this.seal(lane);
+    const due = this.open[lane].length > 0 && this.underWay[lane] < UNDER_WAY_MAX;
+    if (due || this.reports[lane]) this.seal(lane);
   }
 
   private seal(lane: number): void {
     const batch = this.open[lane];
+    const buffer = batch.length > 0 ? (batch.bytes.buffer as ArrayBuffer) : new ArrayBuffer(0);
+    if (batch.length > 0) this.open[lane] = this.begin();
     this.underWay[lane]++;
-    this.open[lane] = this.begin();
-    this.gate.send(lane, batch.bytes.buffer as ArrayBuffer, batch.length, this.taken[lane]);
+    this.reports[lane] = false;
+    this.gate.send(lane, buffer, batch.length, this.seen[lane], this.taken[lane]);
   }
 
   private begin(): BatchBytes {

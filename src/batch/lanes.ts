@@ -31,7 +31,8 @@ export type LaneSetup = Omit<LaneStart, 'kind' | 'lane' | 'lanes' | 'port'>;
 
 /** More than can ever be under way: a batch is refused by the front's own bounds, never by the pool. */
 const TASKS_PER_WORKER = 1_000_000;
-const STOP_TIMEOUT_MS = 15_000;
+/** A lane takes up to the request time-out to hand over or to stop; how much longer it is waited for. */
+const TASK_SLACK_MS = 7_000;
 
 interface LaneOption {
   readonly lane: number;
@@ -44,6 +45,7 @@ export class Lanes implements LaneGate {
   /** Thread id of each lane's worker. */
   private readonly threads: number[];
   private readonly options: { readonly [queueOptionsSymbol]: LaneOption }[] = [];
+  private taskTimeoutMs = TASK_SLACK_MS;
   private ending = false;
   private readonly fail = (error: unknown): void => {
     if (this.ending) return;
@@ -81,13 +83,29 @@ export class Lanes implements LaneGate {
   async start(lane: number, setup: LaneSetup): Promise<void> {
     const { port1, port2 } = new MessageChannel();
     this.ports[lane] = port1;
+    this.taskTimeoutMs = setup.requestTimeoutMs + TASK_SLACK_MS;
     port1.on('message', (message: LaneMessage) => this.settings.onMessage(lane, message));
     const task: LaneStart = { kind: 'start', lane, lanes: this.settings.lanes, port: port2, ...setup };
     await this.run(lane, task, [port2, setup.keeperPort]);
   }
 
-  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
-    this.run(lane, { kind: 'batch', buffer, length }, [buffer]).then(taken, this.fail);
+  send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void {
+    this.run(lane, { kind: 'batch', buffer, length, seen }, [buffer]).then(taken, this.fail);
+  }
+
+  /** Requests wait for these slots. */
+  want(slots: Uint16Array): void {
+    this.tell({ kind: 'wanted', slots });
+  }
+
+  /** Whether other processes reach this one. */
+  reach(reachable: boolean): void {
+    this.tell({ kind: 'reach', reachable });
+  }
+
+  /** Lets every lane hand its slots over to other processes, if there are any (bounded). Ops go on. */
+  async leave(): Promise<void> {
+    if (!this.ending) await this.bounded(this.ports.map((_, lane) => this.run(lane, { kind: 'leave' }, [])));
   }
 
   /** Lets every lane finish (bounded) and ends the threads. Answers arrive until then. */
@@ -99,15 +117,27 @@ export class Lanes implements LaneGate {
   }
 
   private async finish(): Promise<void> {
-    const stops = this.ports.map((_, lane) => this.run(lane, { kind: 'stop' }, []));
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, STOP_TIMEOUT_MS);
-    });
-    await Promise.race([Promise.allSettled(stops), late]);
-    clearTimeout(timer);
+    await this.bounded(this.ports.map((_, lane) => this.run(lane, { kind: 'stop' }, [])));
     // Last answers lie in ports of their own: one more turn, and they are read.
     await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** The lanes bound what they do themselves; one that does not answer at all is not waited for. */
+  private async bounded(tasks: readonly Promise<unknown>[]): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, this.taskTimeoutMs);
+    });
+    await Promise.race([Promise.allSettled(tasks), late]);
+    clearTimeout(timer);
+  }
+
+  /** A word to all lanes. */
+  private tell(task: LaneTask): void {
+    if (this.ending) return;
+    for (let lane = 0; lane < this.ports.length; lane++) {
+      this.run(lane, { ...task }, []).catch(this.fail);
+    }
   }
 
   private run(lane: number, task: LaneTask, transferList: TransferListItem[]): Promise<unknown> {

@@ -1,21 +1,32 @@
 /**
- * Which lane gets an op: the one that announced the op's slot.
+ * Who gets an op. By slot:
  *
- *   owned    the op joins the lane's open batch
- *   unowned  the op is parked until a lane announces the slot, or refused when
- *            its time is up (`moving`; `shard_unavailable` if its shard is
- *            down) or too many wait (`overloaded`)
+ *   a lane of this process serves it       the op joins the lane's open batch
+ *   another process's term owns it         the op is forwarded to it
+ *   neither, or something is in between    the op is parked until that is over,
+ *                                          or refused when its time is up
+ *                                          (`moving`; `shard_unavailable` if its
+ *                                          shard is down) or too many wait
+ *                                          (`overloaded`)
  *
- * A batch may cross a lane's `lost` on its way; the lane sends such records
- * back (`bounced`) and they are routed again.
+ * What may be in between: ops that are on their way back from a lane that lost
+ * the slot (announced.ts) or from a term that does not own it (forwards.ts).
+ * They go first, or requests of one client would overtake each other.
  */
+import type { Clock, Timer } from '../clock.ts';
 import type { ErrorCode } from '../errors.ts';
 import { BatchBytes, readRecord } from '../lane/record.ts';
-import type { LaneOwnership } from '../lane/messages.ts';
-import { Op } from '../op.ts';
+import type { LaneOwners, LaneOwnership, LaneSettled, LaneTerms, TermInfo } from '../lane/messages.ts';
+import { LIMITS } from '../limits.ts';
+import { Kind, Op, OpFlag } from '../op.ts';
 import { hashBytes, slotHash, slotOf, type HashKey } from '../slots/hash.ts';
+import { Announced, NOBODY } from './announced.ts';
 import type { Collector } from './collector.ts';
+import { Forwards } from './forwards.ts';
+import { Owners } from './owners.ts';
 import { Parked } from './parked.ts';
+import { type Share, sharesOf } from './shares.ts';
+import { Wanted } from './wanted.ts';
 
 export interface RoutingSettings {
   readonly slots: number;
@@ -23,37 +34,61 @@ export interface RoutingSettings {
   /** Names of the shards, in the order of the shards file. */
   readonly shards: readonly string[];
   readonly requestTimeoutMs: number;
+  /** This process's id. */
+  readonly process: string;
+  readonly clock: Clock;
 }
 
 /** Who answers an op that no lane will see. */
 export interface Refuser {
   refuse(connection: number, id: number, code: ErrorCode): void;
+  /** A forwarded op whose slot this process does not own: to be told so, with the op itself. */
+  notOwner(op: Op): void;
 }
 
-const NOBODY = -1;
+/** Who takes ops for other processes. */
+export interface Forwarder {
+  /** The op is only valid during the call. `full`: too much is under way to that process. */
+  forward(term: TermInfo, op: Op): 'taken' | 'noLink' | 'full';
+  /** What is under way to the process for these slots is given up: nobody will answer it. */
+  abandon(process: string, slots: ReadonlySet<number>): void;
+}
+
+/** How long the answers of a term that is over are waited for: the time after which it was noticed, about. */
+const LAST_WORDS_MS = LIMITS.termPollMs;
+
+const isForwarded = (op: Op): boolean => (op.flags & OpFlag.forwarded) !== 0;
 
 export class Routing {
   readonly slots: number;
   readonly shards: readonly string[];
+  /** Who owns what, over all processes. */
+  readonly map: Owners;
   private readonly collector: Collector;
   private readonly hashKey: HashKey;
   private readonly requestTimeoutMs: number;
-  private readonly laneOf: Int16Array;
-  /** The last shard that each slot was announced for, also while nobody owns it. */
-  private readonly shardOf: Int16Array;
+  private readonly clock: Clock;
+  private readonly announced: Announced;
+  private readonly forwards: Forwards;
+  /** What waits of this process's own clients, and what other processes forwarded: neither waits for the other. */
+  private readonly parked = new Parked(() => this.waitedFor.changed());
+  private readonly guests = new Parked(() => this.waitedFor.changed());
+  /** The lane that ops of a slot go to without another look; NOBODY: look (detour). */
+  private readonly direct: Int16Array;
   private readonly down: boolean[];
-  private readonly parked = new Parked();
   private readonly op = new Op();
-  private refuser: Refuser = { refuse() {} };
-  /** Slots that some lane of this process owns. */
-  ownedCount = 0;
+  private refuser: Refuser = { refuse() {}, notOwner() {} };
+  private forwarder: Forwarder = { forward: () => 'noLink', abandon() {} };
+  private readonly waitedFor: Wanted;
+  private retryTimer: Timer | undefined;
+  private closed = false;
 
-  private readonly sendOn = (op: Op): void => this.collector.add(this.laneOf[op.slot], op);
   private readonly tooLate = (op: Op): void => {
-    const shard = this.shardOf[op.slot];
+    const shard = this.map.at(op.slot)?.shard ?? this.announced.shardOf[op.slot];
     const down = shard === NOBODY ? this.down.includes(true) : this.down[shard];
     this.refuser.refuse(op.connection, op.id, down ? 'shard_unavailable' : 'moving');
   };
+  private readonly disown = (op: Op): void => this.refuser.notOwner(op);
 
   constructor(collector: Collector, settings: RoutingSettings) {
     this.collector = collector;
@@ -61,8 +96,12 @@ export class Routing {
     this.shards = settings.shards;
     this.hashKey = settings.hashKey;
     this.requestTimeoutMs = settings.requestTimeoutMs;
-    this.laneOf = new Int16Array(settings.slots).fill(NOBODY);
-    this.shardOf = new Int16Array(settings.slots).fill(NOBODY);
+    this.clock = settings.clock;
+    this.waitedFor = new Wanted(settings.clock, () => this.wanted());
+    this.map = new Owners(settings.slots, settings.shards, settings.process);
+    this.announced = new Announced(settings.slots);
+    this.forwards = new Forwards(settings.slots);
+    this.direct = new Int16Array(settings.slots).fill(NOBODY);
     this.down = settings.shards.map(() => false);
   }
 
@@ -70,6 +109,17 @@ export class Routing {
   answerWith(refuser: Refuser): void {
     this.refuser = refuser;
   }
+
+  forwardTo(forwarder: Forwarder): void {
+    this.forwarder = forwarder;
+  }
+
+  /** `listener` hears which slots requests wait for, whenever these are others than before. */
+  tellWanted(listener: (slots: Uint16Array) => void): void {
+    this.waitedFor.listener = listener;
+  }
+
+  // ---- ops
 
   /** Routes an op whose key, connection, id and time are set; it is answered in any case. */
   submit(op: Op): void {
@@ -85,23 +135,91 @@ export class Routing {
     this.collector.add(lane, op);
   }
 
+  /** To this very term of another process: a page of a listing. */
+  forwardList(term: TermInfo, op: Op): 'taken' | 'noLink' | 'full' {
+    return this.forwarder.forward(term, op);
+  }
+
+  /**
+   * An op that another process sent here for `term`; its slot and hash are set.
+   * False: this process neither serves the slot nor is about to, and nothing has
+   * happened. True: it is answered, perhaps with `notOwner`.
+   *
+   * Who serves the slot takes the op, whichever of its terms was meant: were it
+   * refused, it could come back to its sender before an older one that a lane
+   * of this process has and may yet send back.
+   */
+  submitForwarded(op: Op, term: string): boolean {
+    const { slot } = op;
+    if (slot >= this.slots) return false;
+    op.flags |= OpFlag.forwarded;
+    if (op.kind === Kind.list) return this.listForPeer(op, term);
+    const lane = this.direct[slot];
+    if (lane !== NOBODY && !this.closed) {
+      this.collector.add(lane, op);
+      return true;
+    }
+    // Behind those that wait, or are on their way back from a lane, whatever comes of them.
+    if (!this.guests.has(slot) && !this.announced.isSettling(slot)) {
+      const served = this.announced.laneOf[slot] !== NOBODY;
+      const expected = this.map.own(term) !== undefined && !this.announced.hasLost(slot, term);
+      if (this.closed || (!served && !expected)) return false;
+      if (this.admit(op)) return true;
+    }
+    this.park(this.guests, op);
+    return true;
+  }
+
+  /** No forwarded op is taken any more: this process is about to give its terms up. */
+  refuseForwarded(): void {
+    this.closed = true;
+    for (const slot of [...this.guests.slots()]) this.review(slot);
+  }
+
+  private listForPeer(op: Op, term: string): boolean {
+    const own = this.map.own(term);
+    if (own?.info === undefined) return false;
+    op.hash = own.shard;
+    this.collector.add(own.info.lane, op);
+    return true;
+  }
+
+  // ---- what lanes say
+
   /** The lane says which slots it serves, or no longer does. */
   ownership(lane: number, message: LaneOwnership): void {
-    const { slots } = message;
+    const { slots, kind, term, announcement } = message;
     const shard = this.shards.indexOf(message.shard);
+    this.collector.raise(lane, announcement);
+    if (kind === 'lost') this.collector.report(lane);
     for (let i = 0; i < slots.length; i++) {
-      const slot = slots[i];
-      const before = this.laneOf[slot];
-      if (message.kind === 'owned') {
-        if (before === NOBODY) this.ownedCount++;
-        this.laneOf[slot] = lane;
-        this.shardOf[slot] = shard;
-        this.parked.release(slot, this.sendOn);
-      } else if (before === lane && this.shardOf[slot] === shard) {
-        this.ownedCount--;
-        this.laneOf[slot] = NOBODY;
-      }
+      if (kind === 'owned') this.announced.owned(lane, shard, slots[i], term);
+      else this.announced.lost(lane, shard, slots[i], message);
+      this.pump(slots[i]);
     }
+  }
+
+  /** Nothing that was sent before the lane's losses up to this one is on its way back any more. */
+  settled(lane: number, message: LaneSettled): void {
+    for (const slot of this.announced.settled(lane, message.announcement)) this.review(slot);
+  }
+
+  terms(message: LaneTerms): void {
+    this.map.terms(message, (term) => {
+      this.announced.over(term.id);
+      if (this.forwards.slotsTo(term.id).size > 0) this.abandonLater(term);
+    });
+    for (const slot of this.wanted()) this.review(slot);
+  }
+
+  owners(message: LaneOwners): void {
+    this.map.owners(message, (slot, before) => {
+      if (before !== undefined && this.map.isOwn(before)) this.announced.recordSays(slot, before.id, false);
+      const after = this.map.at(slot);
+      if (after !== undefined) this.announced.recordSays(slot, after.id, true);
+      this.forwards.waitNoLonger(slot);
+      this.review(slot);
+    });
   }
 
   /** Whether a shard is down decides what an op is told that waited in vain for an owner. */
@@ -113,30 +231,161 @@ export class Routing {
   /** Records that a lane sent back. */
   bounced(buffer: ArrayBuffer, length: number, now: number): void {
     const batch = new BatchBytes(buffer, length);
+    const slots = new Set<number>();
     for (let at = 0; at < length;) {
       at = readRecord(batch, at, this.op);
-      if (this.op.receivedAt + this.requestTimeoutMs <= now) this.tooLate(this.op);
-      else this.route(this.op);
+      if (this.op.receivedAt + this.requestTimeoutMs <= now) {
+        this.tooLate(this.op);
+        continue;
+      }
+      this.parkReturned(isForwarded(this.op) ? this.guests : this.parked, this.op);
+      slots.add(this.op.slot);
+    }
+    for (const slot of slots) this.pump(slot);
+  }
+
+  // ---- what peers say
+
+  /** A forward of the slot was answered or given up. Not to be said of lists. */
+  forwardDone(slot: number): void {
+    if (this.forwards.done(slot)) this.pump(slot);
+  }
+
+  /** A forward was refused: its term does not own the slot. The op is as it was before it was forwarded. */
+  returned(op: Op): void {
+    if (op.kind === Kind.list) return this.refuser.refuse(op.connection, op.id, 'moving');
+    const { slot } = op;
+    op.flags &= ~OpFlag.forwarded;
+    this.parkReturned(this.parked, op);
+    const term = this.forwards.returned(slot);
+    // The map says the same still: it or the owner is a little behind.
+    if (this.map.remote(slot)?.id === term) {
+      this.forwards.wait(slot, this.clock.now() + LIMITS.notOwnerRetryMs);
+      this.retryLater();
+    }
+    this.forwardDone(slot);
+  }
+
+  /** A process can be reached from now on. */
+  linkUp(process: string): void {
+    for (const slot of [...this.parked.slots()]) {
+      if (this.map.remote(slot)?.process === process) this.pump(slot);
     }
   }
+
+  // ---- what waits
 
   /** Refuses what waited for its whole time-out; called a few times a second. */
   sweep(now: number): void {
-    if (this.parked.count > 0) this.parked.expire(now - this.requestTimeoutMs, this.tooLate);
+    for (const parked of [this.parked, this.guests]) {
+      if (parked.count === 0) continue;
+      for (const slot of parked.expire(now - this.requestTimeoutMs, this.tooLate)) this.pump(slot);
+    }
   }
 
-  /** For each lane and shard: how many slots; shard-major. */
-  ownedBy(lanes: number): Uint16Array {
-    const counts = new Uint16Array(lanes * this.shards.length);
-    for (let slot = 0; slot < this.slots; slot++) {
-      if (this.laneOf[slot] !== NOBODY) counts[this.shardOf[slot] * lanes + this.laneOf[slot]]++;
-    }
-    return counts;
+  /** The slots that requests wait for, in rising order. */
+  wanted(): Uint16Array {
+    return Uint16Array.from(new Set([...this.parked.slots(), ...this.guests.slots()])).sort();
   }
+
+  // ---- the map, for people and listings
+
+  /** Slots that some lane of this process serves. */
+  get ownedCount(): number {
+    return this.announced.count;
+  }
+
+  /** Who serves how many slots, as far as this process knows. */
+  shares(): Share[] {
+    return sharesOf(this.slots, this.announced, this.map);
+  }
+
+  // ---- inside
 
   private route(op: Op): void {
-    const lane = this.laneOf[op.slot];
+    const lane = this.direct[op.slot];
     if (lane !== NOBODY) this.collector.add(lane, op);
-    else if (!this.parked.add(op)) this.refuser.refuse(op.connection, op.id, 'overloaded');
+    else if (this.parked.has(op.slot) || !this.pass(op)) this.park(this.parked, op);
+  }
+
+  /** Hands the op to whom its slot's ops may go now; false: it has to wait. */
+  private pass(op: Op): boolean {
+    const { slot } = op;
+    if (!this.announced.isClear(slot)) return false;
+    const lane = this.announced.laneOf[slot];
+    if (lane !== NOBODY) {
+      if (this.forwards.underWay(slot)) return false;
+      this.collector.add(lane, op);
+      return true;
+    }
+    const term = this.map.remote(slot);
+    if (term === undefined || !this.forwards.mayGoTo(slot, term.id)) return false;
+    const outcome = this.forwarder.forward(term, op);
+    if (outcome === 'taken') this.forwards.begin(slot, term.id);
+    else if (outcome === 'full') this.refuser.refuse(op.connection, op.id, 'overloaded');
+    return outcome !== 'noLink';
+  }
+
+  /** The same for an op that was forwarded here: it goes to a lane of this process or to nobody. */
+  private admit(op: Op): boolean {
+    const lane = this.announced.laneOf[op.slot];
+    if (lane === NOBODY || !this.announced.isClear(op.slot)) return false;
+    this.collector.add(lane, op);
+    return true;
+  }
+
+  /** Sends on what waits for the slot, as far as that is possible now. */
+  private pump(slot: number): void {
+    const { announced, guests, parked } = this;
+    for (let op = guests.peek(slot); op !== undefined; op = guests.peek(slot)) {
+      if (!this.admit(op)) break;
+      guests.drop(slot);
+    }
+    for (let op = parked.peek(slot); op !== undefined; op = parked.peek(slot)) {
+      if (!this.pass(op)) break;
+      parked.drop(slot);
+    }
+    const waits = parked.has(slot) || guests.has(slot) || this.forwards.underWay(slot);
+    this.direct[slot] = !waits && announced.isClear(slot) ? announced.laneOf[slot] : NOBODY;
+  }
+
+  /** The slot has, or may have, another owner than before. */
+  private review(slot: number): void {
+    if (this.guests.has(slot) && this.isElsewhere(slot)) this.guests.release(slot, this.disown);
+    this.pump(slot);
+  }
+
+  /** Forwarded ops would wait here in vain: another process owns the slot, or this one is about to end. */
+  private isElsewhere(slot: number): boolean {
+    if (this.announced.laneOf[slot] !== NOBODY || this.announced.isSettling(slot)) return false;
+    const owner = this.map.at(slot);
+    return this.closed || (owner !== undefined && !this.map.isOwn(owner));
+  }
+
+  private park(parked: Parked, op: Op): void {
+    if (!parked.add(op)) this.refuser.refuse(op.connection, op.id, 'overloaded');
+  }
+
+  private parkReturned(parked: Parked, op: Op): void {
+    this.direct[op.slot] = NOBODY;
+    if (!parked.addReturned(op)) this.refuser.refuse(op.connection, op.id, 'overloaded');
+  }
+
+  private retryLater(): void {
+    const at = this.forwards.nextDue;
+    if (this.retryTimer !== undefined || at === Infinity) return;
+    this.retryTimer = this.clock.after(Math.max(0, at - this.clock.now()), () => {
+      this.retryTimer = undefined;
+      for (const slot of this.forwards.due(this.clock.now())) this.pump(slot);
+      this.retryLater();
+    });
+  }
+
+  /** A term that is over answers nothing any more; its last refusals may still be on their way. */
+  private abandonLater({ id, process }: TermInfo): void {
+    this.clock.after(LAST_WORDS_MS, () => {
+      const slots = this.forwards.slotsTo(id);
+      if (slots.size > 0 && this.map.alive(id) === undefined) this.forwarder.abandon(process, slots);
+    });
   }
 }

@@ -7,18 +7,18 @@
  *
  * The cache lies outside the source tree: `$XDG_CACHE_HOME/holdfast/etcd-<version>/etcd`.
  */
-import { execFile, spawn } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { homedir, tmpdir } from 'node:os';
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { cacheFolder, command, oneAtATime, sayOnStderr, works, type Say } from './provide.ts';
 
 const run = promisify(execFile);
 
 /** What is built: newer ones are no faster here (measured 3.7.3), older ones are slower and lose leases. */
 const ETCD_VERSION = '3.6.16';
-const BUILD_WAIT_MS = 15 * 60_000;
 
 const MAIN_GO = `package main
 
@@ -37,11 +37,6 @@ export interface EtcdBinary {
   readonly version: string;
 }
 
-/** Told what is going on, one line each. */
-export type Say = (line: string) => void;
-
-const sayOnStderr: Say = (line) => process.stderr.write(`${line}\n`);
-
 /** Finds an etcd or makes one (about a minute, once). Throws an Error that says what was tried. */
 export async function provideEtcd(say: Say = sayOnStderr): Promise<EtcdBinary> {
   const named = process.env['HOLDFAST_ETCD'];
@@ -53,7 +48,7 @@ export async function provideEtcd(say: Say = sayOnStderr): Promise<EtcdBinary> {
   }
   const installed = await inspect('etcd');
   if (installed !== undefined && minorOf(installed) >= 5) return installed;
-  const cached = join(cacheFolder(), 'etcd');
+  const cached = join(cache(), 'etcd');
   const before = existsSync(cached) ? await inspect(cached) : undefined;
   if (before !== undefined) return before;
   const tried: string[] = [];
@@ -69,9 +64,8 @@ export async function provideEtcd(say: Say = sayOnStderr): Promise<EtcdBinary> {
   return installPackage(tried, say);
 }
 
-function cacheFolder(): string {
-  const base = process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache');
-  return join(base, 'holdfast', `etcd-${ETCD_VERSION}`);
+function cache(): string {
+  return cacheFolder(`etcd-${ETCD_VERSION}`);
 }
 
 async function inspect(path: string): Promise<EtcdBinary | undefined> {
@@ -89,62 +83,21 @@ function minorOf(binary: EtcdBinary): number {
   return major > 3 ? Infinity : minor;
 }
 
-async function works(name: string, parameters: string[]): Promise<boolean> {
-  try {
-    await run(name, parameters, { timeout: 30_000 });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** One builder at a time; the others wait for its result. */
 async function buildOnce(target: string, say: Say): Promise<EtcdBinary> {
-  const lock = `${target}.lock`;
-  await mkdir(cacheFolder(), { recursive: true });
-  const until = Date.now() + BUILD_WAIT_MS;
-  for (let told = false; !(await takeLock(lock)); told = true) {
-    if (!told) say('another process is building etcd: waiting for it');
-    if (Date.now() > until)
-      throw new Error(`${lock} is held for more than ${BUILD_WAIT_MS / 60_000} minutes`);
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-  try {
+  await mkdir(cache(), { recursive: true });
+  return oneAtATime(`${target}.lock`, 'building etcd', say, async () => {
     const ready = existsSync(target) ? await inspect(target) : undefined;
     if (ready !== undefined) return ready;
     await build(target, say);
     const built = await inspect(target);
     if (built === undefined) throw new Error('the etcd that was built does not run');
     return built;
-  } finally {
-    await rm(lock, { force: true });
-  }
-}
-
-/** The lock is a file with its holder's pid; that of a dead holder is removed. */
-async function takeLock(lock: string): Promise<boolean> {
-  try {
-    await writeFile(lock, String(process.pid), { flag: 'wx' });
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
-  const holder = Number(await readFile(lock, 'utf8').catch(() => ''));
-  if (holder > 0 && !isAlive(holder)) await rm(lock, { force: true });
-  return false;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+  });
 }
 
 async function build(target: string, say: Say): Promise<void> {
-  say(`building etcd ${ETCD_VERSION} with Go: about a minute, once; it is kept in ${cacheFolder()}`);
+  say(`building etcd ${ETCD_VERSION} with Go: about a minute, once; it is kept in ${cache()}`);
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-etcd-'));
   try {
     await writeFile(join(folder, 'main.go'), MAIN_GO);
@@ -190,18 +143,4 @@ async function installPackage(tried: readonly string[], say: Say): Promise<EtcdB
   throw new Error(
     `no etcd could be had. Install etcd 3.5 or newer, or name one in HOLDFAST_ETCD. Tried: ${attempts.join('; ')}`,
   );
-}
-
-/** Runs it with its output on stderr; undefined = it succeeded, else what went wrong. */
-function command(name: string, parameters: string[]): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const child = spawn(name, parameters, {
-      stdio: ['ignore', process.stderr, process.stderr],
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-    });
-    child.on('error', (error) => resolve(error.message));
-    child.on('exit', (code) =>
-      resolve(code === 0 ? undefined : `${name} ${parameters[0]} ended with ${code}`),
-    );
-  });
 }

@@ -17,7 +17,9 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { provideEtcd } from './etcd-binary.ts';
-import type { EtcdBinary, Say } from './etcd-binary.ts';
+import type { EtcdBinary } from './etcd-binary.ts';
+import { killAtExit } from './children.ts';
+import type { Say } from './provide.ts';
 
 const READY_MS = 30_000;
 const STOP_MS = 5_000;
@@ -136,19 +138,6 @@ async function knownSettings(binary: EtcdBinary): Promise<Set<string>> {
     maxBuffer: 16 * 1024 * 1024,
   });
   return new Set([...`${stdout}${stderr}`.matchAll(/--([a-z][a-z0-9-]+)/g)].map((match) => match[1]));
-}
-
-const running = new Set<ChildProcess>();
-let exitHooked = false;
-
-function killAtExit(child: ChildProcess): void {
-  running.add(child);
-  child.once('exit', () => running.delete(child));
-  if (exitHooked) return;
-  exitHooked = true;
-  process.on('exit', () => {
-    for (const left of running) left.kill('SIGKILL');
-  });
 }
 
 export class EtcdMember {

@@ -3,7 +3,6 @@
  * The command `holdfast`. Each command is in a file of its own; here are their
  * flags, and how a fault becomes one line and an exit code (sysexits).
  */
-import { resolve } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { ConfigError, EXIT_CONFIG } from '../config/error.ts';
 import { environmentName, readSettings, SETTINGS, type Flags } from '../config/settings.ts';
@@ -12,9 +11,10 @@ import { VERSION } from '../version.ts';
 import { CommandError, Exit } from './exit.ts';
 import { dumpJournal, type DumpOptions } from './journal.ts';
 import { runService } from './serve.ts';
-import { startLocalShards } from './up.ts';
+import { runUp, type UpOptions } from './up.ts';
 
 const UP_DATA = './data/up';
+const PROCESSES_MAX = 9;
 
 function build(): Command {
   const program = new Command('holdfast')
@@ -59,23 +59,16 @@ function addUp(program: Command): void {
     .command('up')
     .description('start etcd shards on this machine and the service on them; Ctrl-C ends all')
     .option('--shards <count>', 'etcd shards, the first time (default: 2)', integer(1, 99))
+    .option(
+      '--processes <count>',
+      'so many processes, with HAProxy in front (default: one, without)',
+      integer(1, PROCESSES_MAX),
+    )
     .option('--port <port>', 'port of the service')
     .option('--data <folder>', 'folder of the shards', UP_DATA)
     .option('--log <form>', 'form of the log: pretty or json')
     .allowExcessArguments(false)
-    .action(
-      async ({ shards, data, port, log }: { shards?: number; data: string; port?: string; log?: string }) => {
-        const own: Flags = { ...(port !== undefined && { port }), ...(log !== undefined && { log }) };
-        readSettings(own);
-        const say = (line: string): void => void process.stderr.write(`${line}\n`);
-        const local = await startLocalShards(data, shards, say);
-        say(`a second process would be: holdfast serve --shards ${local.shardsFile} --port 7421`);
-        await runService(
-          readSettings({ ...own, shards: local.shardsFile, data: resolve(data, 'holdfast') }),
-          local.stop,
-        );
-      },
-    );
+    .action((options: UpOptions) => runUp(options));
 }
 
 function addJournal(program: Command): void {

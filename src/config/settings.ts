@@ -9,11 +9,12 @@
  * directory. An empty variable of the environment counts as not set.
  */
 import { availableParallelism } from 'node:os';
-import { BlockList, isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { z, type ZodType } from 'zod';
 import { LIMITS } from '../limits.ts';
+import { isLoopback, isLoopbackAddress, parseAddress, withoutBrackets } from './address.ts';
 import { ConfigError, shown } from './error.ts';
+import { readSecret } from './secret.ts';
 import { readYaml } from './yaml.ts';
 
 export interface Settings {
@@ -30,6 +31,10 @@ export interface Settings {
   readonly allowOrigin: readonly string[];
   readonly log: 'pretty' | 'json';
   readonly requestTimeoutMs: number;
+  /** HOST:PORT at which other processes reach this one; undefined: where it listens. */
+  readonly advertise: string | undefined;
+  /** What the processes of a cluster share; undefined: they trust loopback addresses. */
+  readonly clusterKey: Uint8Array | undefined;
 }
 
 /** A row of the table, as the command line shows it. */
@@ -94,6 +99,10 @@ function isOrigin(value: string): boolean {
   return (protocol === 'http:' || protocol === 'https:') && pathname === '/' && host !== '';
 }
 
+const ADVERTISE = 'HOST:PORT with a port 1–65535, an IPv6 address in brackets';
+const ADVERTISE_LOOPBACK =
+  'a loopback address (127.0.0.0/8, ::1, localhost) and a port, or any with cluster-key';
+
 /** What later versions will have: refused, for ignoring it would serve without what was asked for. */
 function later(name: string): ZodType {
   const allowed = `nothing: ${name} is not supported by this version yet`;
@@ -122,6 +131,8 @@ function setting(
 const PORT = 7_420;
 const HOST = '127.0.0.1';
 const DATA = './data';
+/** Fewer could be tried out by who has seen one handshake. */
+const CLUSTER_KEY_BYTES = { min: 16, max: 1024 } as const;
 
 const TABLE: readonly Setting[] = [
   setting('port', '<port>', integer(0, 65_535), 'port to listen on, 0 for any free one', String(PORT)),
@@ -166,17 +177,17 @@ const TABLE: readonly Setting[] = [
   ),
   setting(
     'advertise',
-    '<address>',
-    later('advertise'),
-    'address peers reach this process at; not supported by this version yet',
-    'none',
+    '<host:port>',
+    text(ADVERTISE).refine((value) => parseAddress(value) !== undefined, ADVERTISE),
+    'address at which other processes reach this one',
+    'where it listens',
   ),
   setting(
     'cluster-key',
     '<file>',
-    later('cluster-key'),
-    'file with the secret of the peers; not supported by this version yet',
-    'none',
+    text('the path of a file with a secret'),
+    'file with the secret that the processes of a cluster share',
+    'none: only loopback addresses are trusted',
     { isPath: true },
   ),
 ];
@@ -199,9 +210,11 @@ const NAMES = TABLE.map(({ name }) => name).join(', ');
 export function readSettings(flags: Flags, environment: Environment = process.env): Settings {
   const file = readFile(flags, environment);
   const values = new Map<string, unknown>();
+  const sources = new Map<string, string>();
   for (const row of TABLE) {
     const given = find(row.name, flags, environment, file);
     if (given === undefined) continue;
+    sources.set(row.name, given.source);
     const parsed = row.schema.safeParse(given.value);
     if (!parsed.success) {
       throw new ConfigError(
@@ -211,6 +224,13 @@ export function readSettings(flags: Flags, environment: Environment = process.en
     values.set(row.name, row.isPath ? resolve(given.folder, parsed.data as string) : parsed.data);
   }
   const value = <T>(name: string, fallback: T): T => (values.get(name) as T | undefined) ?? fallback;
+  const advertise = value<string | undefined>('advertise', undefined);
+  const keyFile = value<string | undefined>('cluster-key', undefined);
+  if (advertise !== undefined && keyFile === undefined && !isLoopbackAddress(advertise)) {
+    throw new ConfigError(
+      `${sources.get('advertise')!} is ${shown(advertise)}; allowed: ${ADVERTISE_LOOPBACK}`,
+    );
+  }
   return {
     port: value('port', PORT),
     host: withoutBrackets(value('host', HOST)),
@@ -220,6 +240,9 @@ export function readSettings(flags: Flags, environment: Environment = process.en
     allowOrigin: value<readonly string[]>('allow-origin', []),
     log: value<Settings['log']>('log', 'pretty'),
     requestTimeoutMs: value<number>('request-timeout-ms', LIMITS.requestTimeoutMsDefault),
+    advertise,
+    clusterKey:
+      keyFile === undefined ? undefined : readSecret(keyFile, sources.get('cluster-key')!, CLUSTER_KEY_BYTES),
   };
 }
 
@@ -273,19 +296,4 @@ function readFile(flags: Flags, environment: Environment): File | undefined {
     throw new ConfigError(`${path}: ${shown(unknown[0])} is not a setting; allowed: ${NAMES}`);
   }
   return { path, content: new Map(entries) };
-}
-
-/** As in a URL: `[::1]`. */
-function withoutBrackets(host: string): string {
-  return host.replace(/^\[(.*)\]$/, '$1');
-}
-
-function isLoopback(host: string): boolean {
-  const address = withoutBrackets(host);
-  const loopback = new BlockList();
-  loopback.addSubnet('127.0.0.0', 8, 'ipv4');
-  loopback.addAddress('::1', 'ipv6');
-  const version = isIP(address);
-  if (version === 0) return host.toLowerCase() === 'localhost';
-  return loopback.check(address, version === 4 ? 'ipv4' : 'ipv6');
 }

@@ -7,6 +7,7 @@
  */
 import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import type { Op } from '../op.ts';
 import { AnswerBytes } from '../protocol/answer.ts';
 import type { Refuser } from '../batch/routing.ts';
 
@@ -18,6 +19,8 @@ export interface Connection {
   /** Answers an op that no lane saw. Collected until `flush`. */
   refuse(id: number, code: ErrorCode): void;
   flush(): void;
+  /** Only of connections that other processes send ops over: Refuser.notOwner. */
+  notOwner?(op: Op): void;
   /** Looks for requests that a lane left unanswered. `overdue`: received before that, they are late. */
   sweep(now: number, overdue: number): void;
   /** The process ends. */
@@ -30,11 +33,17 @@ export class Connections implements Refuser {
   private next = 1;
   private readonly byNumber = new Map<number, Connection>();
   private unflushed: Connection[] = [];
+  private readonly defer: (run: () => void) => void;
   private readonly flushAll = (): void => {
     const connections = this.unflushed;
     this.unflushed = [];
     for (const connection of connections) connection.flush();
   };
+
+  /** @param defer runs it at the end of the event-loop turn */
+  constructor(defer: (run: () => void) => void = setImmediate) {
+    this.defer = defer;
+  }
 
   get size(): number {
     return this.byNumber.size;
@@ -68,13 +77,22 @@ export class Connections implements Refuser {
     }
   }
 
+  /** Answers of another process: whole, back to back in source[at, end). */
+  deliver(connection: number, source: AnswerBytes, at: number, end: number): void {
+    this.byNumber.get(connection)?.answers(source, at, end);
+  }
+
   refuse(connection: number, id: number, code: ErrorCode): void {
     this.byNumber.get(connection)?.refuse(id, code);
   }
 
+  notOwner(op: Op): void {
+    this.byNumber.get(op.connection)?.notOwner?.(op);
+  }
+
   /** `flush` at the end of the turn: many refusals make one message. */
   flushLater(connection: Connection): void {
-    if (this.unflushed.length === 0) setImmediate(this.flushAll);
+    if (this.unflushed.length === 0) this.defer(this.flushAll);
     this.unflushed.push(connection);
   }
 

@@ -10,27 +10,22 @@
  */
 import { randomBytes } from 'node:crypto';
 // A CommonJS module: Node sees only its default export.
-import uws, {
-  type HttpRequest,
-  type HttpResponse,
-  type TemplatedApp,
-  type us_listen_socket,
-  type us_socket_context_t,
-  type WebSocket,
-} from 'uWebSockets.js';
+import uws, { type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import type { Routing } from '../batch/routing.ts';
 import type { Clock, Timer } from '../clock.ts';
 import type { ShardSettings } from '../config/shards.ts';
 import type { Buffers } from '../lane/buffers.ts';
 import type { LaneMessage, ProcessIdentity } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
-import { BinarySocket } from './binary-socket.ts';
+import type { PeerIdentity, RandomBytes } from '../peers/handshake.ts';
+import type { Peers } from '../peers/peers.ts';
+import type { SocketContext } from './binary-socket.ts';
 import { ClusterView } from './cluster.ts';
 import { Connections } from './connections.ts';
-import { Exchange } from './exchange.ts';
 import { Http, type HttpSettings } from './http.ts';
-import { JsonSocket } from './json-socket.ts';
-import { Backlog, Outlet } from './sending.ts';
+import { InboundPeers, PeerSocket } from './peer-socket.ts';
+import { Reachability } from './reachability.ts';
+import { WebSockets } from './web-sockets.ts';
 
 export interface FrontSettings {
   readonly host: string;
@@ -58,17 +53,20 @@ export interface FrontDependencies {
   /** The Prometheus text. */
   readonly metrics: () => Promise<string>;
   readonly log: FrontLog;
+  /** Other processes, if there can be any. */
+  readonly network?: FrontNetwork;
 }
 
-/** What a WebSocket carries through uWS. */
-export interface SocketData {
-  readonly protocol: string;
-  socket: BinarySocket | JsonSocket | undefined;
-  outlet: Outlet | undefined;
+/** What the front has to do with other processes. */
+export interface FrontNetwork {
+  readonly links: Pick<Peers, 'update' | 'sweep' | 'report'>;
+  readonly identity: PeerIdentity;
+  readonly randomBytes: RandomBytes;
+  /** Whether enough of them reach this one; told when that changes. */
+  reach(reachable: boolean): void;
+  /** For which slots requests of another process wait. */
+  peerWants(process: string, slots: Uint16Array): void;
 }
-
-export const JSON_PROTOCOL = 'holdfast.v1.json';
-export const BINARY_PROTOCOL = 'holdfast.v1.bin';
 
 /** The lane answers within the time-out; what is later than this beyond it was left by a wedged lane. */
 const WEDGED_MS = 1_000;
@@ -84,27 +82,34 @@ export class Front {
   private readonly app: TemplatedApp = uws.App();
   private readonly http: Http;
   private readonly httpSettings: HttpSettings;
-  private readonly backlog = new Backlog();
+  private readonly webSockets: WebSockets;
+  private readonly inbound = new InboundPeers();
+  private readonly reachability: Reachability;
   private listening: us_listen_socket | undefined;
   private draining = false;
   private timer: Timer | undefined;
   private sweeps = 0;
-  /** TCP connections that speak HTTP, and WebSockets. */
+  /** TCP connections that speak HTTP. */
   private httpSockets = 0;
-  private webSockets = 0;
   private readonly requestIdPrefix = randomBytes(6).toString('base64url');
   private requestIds = 0;
 
   constructor(dependencies: FrontDependencies) {
-    const { identity, shards, lanes, routing, clock, settings, metrics, log } = dependencies;
+    const { identity, shards, lanes, routing, clock, settings, metrics, log, network } = dependencies;
     this.dependencies = dependencies;
-    this.cluster = new ClusterView(identity, shards, lanes, routing);
+    this.cluster = new ClusterView(identity, shards, lanes, routing, () => network?.links.report() ?? []);
+    this.reachability = new Reachability((reachable) => {
+      log.warn(
+        { reachable },
+        reachable ? 'other processes reach this one again' : 'most other processes do not reach this one',
+      );
+      network?.reach(reachable);
+    });
     routing.answerWith(this.connections);
     this.httpSettings = {
       connections: this.connections,
       routing,
       clock,
-      lanes,
       cluster: this.cluster,
       version: identity.version,
       metrics,
@@ -116,13 +121,13 @@ export class Front {
     };
     this.http = new Http(this.httpSettings);
     this.app.filter((res, change) => this.connected(res, Number(change)));
-    this.registerWebSockets();
+    this.webSockets = this.openWebSockets();
     this.app.any('/*', (res, request) => this.http.handle(res, request));
   }
 
-  /** WebSockets that are open. */
+  /** WebSockets of clients that are open. */
   get sockets(): number {
-    return this.webSockets;
+    return this.webSockets.clients;
   }
 
   /** Resolves with the port. Rejects when it can't be had. */
@@ -153,11 +158,17 @@ export class Front {
     }
   }
 
-  /** Refuses new work; resolves when nothing is in flight any more, at the latest after `timeoutMs`. */
-  async drain(timeoutMs: number): Promise<void> {
-    const { clock } = this.dependencies;
+  /** Refuses what clients send from now on, and lets nobody in. What other processes forward is still taken. */
+  refuseClients(): void {
     this.draining = true;
     this.stopListening();
+  }
+
+  /** Refuses new work; resolves when nothing is in flight any more, at the latest after `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<void> {
+    const { clock, routing } = this.dependencies;
+    this.refuseClients();
+    routing.refuseForwarded();
     const until = clock.now() + timeoutMs;
     while (this.connections.open > 0 && clock.now() < until) {
       await new Promise<void>((resolve) => {
@@ -168,9 +179,8 @@ export class Front {
 
   /** Ends everything: WebSockets get 1012, open HTTP requests their last answer. */
   close(): void {
-    this.draining = true;
+    this.refuseClients();
     this.timer?.cancel();
-    this.stopListening();
     this.connections.shutDown();
     this.app.close();
   }
@@ -186,6 +196,13 @@ export class Front {
       case 'owned':
       case 'lost':
         return routing.ownership(lane, message);
+      case 'settled':
+        return routing.settled(lane, message);
+      case 'terms':
+        routing.terms(message);
+        return this.dependencies.network?.links.update(this.others());
+      case 'owners':
+        return routing.owners(message);
       case 'bounced':
         return routing.bounced(message.buffer, message.length, clock.now());
       case 'shard':
@@ -200,91 +217,36 @@ export class Front {
     this.listening = undefined;
   }
 
-  private registerWebSockets(): void {
-    this.app.ws<SocketData>('/v1/ws', {
-      // uWS cuts the connection beyond this; up to here the socket can say why.
-      maxPayloadLength: 2 * LIMITS.frameBytesMax,
-      maxBackpressure: LIMITS.socketBackpressureBytesMax,
-      closeOnBackpressureLimit: 1,
-      idleTimeout: LIMITS.socketIdleSecondsMax,
-      sendPingsAutomatically: true,
-      upgrade: (res, request, context) => this.upgrade(res, request, context),
-      open: (ws) => this.opened(ws),
-      message: (ws, message, isBinary) => this.received(ws, message, isBinary),
-      drain: (ws) => void ws.getUserData().outlet?.drained(),
-      close: (ws) => this.closed(ws),
-    });
+  /** The other living processes. */
+  private others(): { id: string; address: string }[] {
+    const { routing, identity } = this.dependencies;
+    const others = new Map<string, string>();
+    for (const { info } of routing.map.living()) {
+      if (info.process !== identity.id) others.set(info.process, info.address);
+    }
+    return Array.from(others, ([id, address]) => ({ id, address }));
   }
 
-  private upgrade(res: HttpResponse, request: HttpRequest, context: us_socket_context_t): void {
-    const origin = request.getHeader('origin');
-    const offered = request.getHeader('sec-websocket-protocol');
-    const protocol = chooseProtocol(offered);
-    const refusal = this.upgradeRefusal(origin, request.getQuery() ?? '', protocol);
-    if (refusal !== undefined) {
-      refusal(new Exchange(this.httpSettings, res, request));
-      return;
-    }
-    // The TCP connection goes over from HTTP, and uWS does not tell its filter.
-    this.httpSockets--;
-    this.webSockets++;
-    const data: SocketData = { protocol: protocol ?? JSON_PROTOCOL, socket: undefined, outlet: undefined };
-    const key = request.getHeader('sec-websocket-key');
-    res.upgrade(
-      data,
-      key,
-      offered === '' ? '' : data.protocol,
-      request.getHeader('sec-websocket-extensions'),
-      context,
-    );
-  }
-
-  private upgradeRefusal(
-    origin: string,
-    query: string,
-    protocol: string | undefined,
-  ): ((exchange: Exchange) => void) | undefined {
-    if (origin !== '' && !this.httpSettings.originAllowed(origin)) {
-      return (exchange) => exchange.fault('forbidden', 'This origin is not allowed.');
-    }
-    if (query !== '')
-      return (exchange) => exchange.malformed([{ pointer: 'query', detail: 'no parameters here' }]);
-    if (protocol === undefined) {
-      const detail = `one of ${JSON_PROTOCOL}, ${BINARY_PROTOCOL}, or none`;
-      return (exchange) => exchange.malformed([{ pointer: 'header/Sec-WebSocket-Protocol', detail }]);
-    }
-    if (this.draining) return (exchange) => exchange.fault('draining');
-    return undefined;
-  }
-
-  private opened(ws: WebSocket<SocketData>): void {
-    const data = ws.getUserData();
-    const { routing, clock, settings } = this.dependencies;
-    const context = {
+  private openWebSockets(): WebSockets {
+    const { routing, clock, settings, log, network } = this.dependencies;
+    const context: SocketContext = {
       connections: this.connections,
       routing,
       clock,
       requestTimeoutMs: settings.requestTimeoutMs,
       isDraining: this.httpSettings.isDraining,
     };
-    data.outlet = new Outlet(ws, this.backlog);
-    const Socket = data.protocol === BINARY_PROTOCOL ? BinarySocket : JsonSocket;
-    data.socket = new Socket(context, data.outlet);
-  }
-
-  private received(ws: WebSocket<SocketData>, message: ArrayBuffer, isBinary: boolean): void {
-    const { socket, outlet } = ws.getUserData();
-    try {
-      socket?.message(message, isBinary);
-    } catch (error) {
-      this.dependencies.log.error({ err: error }, 'a frame met a defect');
-      outlet?.end(1011, 'a defect in Holdfast');
-    }
-  }
-
-  private closed(ws: WebSocket<SocketData>): void {
-    this.webSockets--;
-    ws.getUserData().socket?.closed();
+    return new WebSockets(this.app, {
+      http: this.httpSettings,
+      context,
+      acceptPeer:
+        network &&
+        ((outlet, address) =>
+          new PeerSocket({ ...context, ...network, peers: this.inbound, log }, outlet, address)),
+      // uWS does not tell its filter that the connection is none of HTTP's any more.
+      onUpgrade: () => void this.httpSockets--,
+      failed: (error) => log.error({ err: error }, 'a frame met a defect'),
+    });
   }
 
   /** `change` is positive for a new TCP connection, negative for one that ended. */
@@ -294,33 +256,34 @@ export class Front {
       return;
     }
     this.httpSockets++;
-    if (this.httpSockets + this.webSockets <= LIMITS.socketsMax) return;
-    if (this.httpSockets + this.webSockets === LIMITS.socketsMax + 1) {
+    const sockets = this.httpSockets + this.webSockets.count;
+    if (sockets <= LIMITS.socketsMax) return;
+    if (sockets === LIMITS.socketsMax + 1) {
       this.dependencies.log.warn({ socketsMax: LIMITS.socketsMax }, 'too many sockets: new ones are closed');
     }
     res.close();
   }
 
   private sweepLater(): void {
-    const { clock, routing, settings } = this.dependencies;
+    const { clock, routing, settings, network } = this.dependencies;
     const everyMs = Math.min(SWEEP_MS_MAX, settings.requestTimeoutMs / 4);
     this.timer = clock.after(everyMs, () => {
       const now = clock.now();
       routing.sweep(now);
+      if (network !== undefined) {
+        network.links.sweep(now);
+        this.updateReachability(now);
+      }
       if (this.sweeps++ % CONNECTION_SWEEP_EVERY === 0) {
         this.connections.sweep(now, now - settings.requestTimeoutMs - WEDGED_MS);
       }
       this.sweepLater();
     });
   }
-}
 
-/** The first offered one that is known; JSON when none is offered; undefined when none of them is known. */
-function chooseProtocol(offered: string): string | undefined {
-  if (offered === '') return JSON_PROTOCOL;
-  const known = [JSON_PROTOCOL, BINARY_PROTOCOL];
-  return offered
-    .split(',')
-    .map((protocol) => protocol.trim())
-    .find((protocol) => known.includes(protocol));
+  private updateReachability(now: number): void {
+    const others = this.others();
+    const linked = this.inbound.heardSince(now - LIMITS.peerSilenceMs);
+    this.reachability.update(others.length, others.filter(({ id }) => linked.includes(id)).length, now);
+  }
 }

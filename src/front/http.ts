@@ -16,7 +16,6 @@ import { submitListing } from './listing.ts';
 import { percentDecode, readQuery } from './target.ts';
 
 export interface HttpSettings extends HttpContext, ExchangeContext {
-  readonly lanes: number;
   readonly cluster: ClusterView;
   readonly version: string;
   readonly metrics: () => Promise<string>;
@@ -127,7 +126,7 @@ export class Http {
   }
 
   private list(exchange: Exchange): void {
-    if (this.admitted(exchange)) submitListing(this.settings, this.settings.lanes, exchange);
+    if (this.admitted(exchange)) submitListing(this.settings, exchange);
   }
 
   private withBody(exchange: Exchange, kind: number, lockToken: string): void {

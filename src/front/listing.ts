@@ -1,17 +1,21 @@
 /**
- * `GET /v1/locks`: one page put together from a page of every lane and shard.
+ * `GET /v1/locks`: one page put together from a page of every term, of this
+ * process and of others, that owns slots.
  *
  * Locks are listed by slot, then by the bytes of their name; a cursor is a
- * position in that order. Each lane answers for its own slots only and may stop
+ * position in that order. Each term answers for its own slots only and may stop
  * early, so what all pages together are sure of ends at the earliest position
- * where one of them stopped.
+ * where one of them stopped. Slots change hands meanwhile: one that two pages
+ * speak for is taken from the first of them, and where none does, the list
+ * would have a gap and is none.
  */
+import type { Share } from '../batch/shares.ts';
 import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
 import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { renderState } from '../protocol/json-answer.ts';
-import { ListPage, readListEntry, readListPage } from '../protocol/page.ts';
+import { ListPage, readListCover, readListEntry, readListPage } from '../protocol/page.ts';
 import { checkName, checkOwner, decodeText } from '../protocol/words.ts';
 import type { Connection } from './connections.ts';
 import type { Exchange } from './exchange.ts';
@@ -38,20 +42,15 @@ interface Found extends Position {
   readonly members: string;
 }
 
-export function submitListing(context: HttpContext, lanes: number, exchange: Exchange): void {
+const GAP = 'Not every slot has an owner at the moment, so the list would have gaps.';
+
+export function submitListing(context: HttpContext, exchange: Exchange): void {
   const query = readListQuery(exchange, context.routing.slots);
   if (query === undefined) return exchange.malformed();
-  const { routing, connections } = context;
-  if (routing.ownedCount < routing.slots) {
-    return exchange.fault(
-      'shard_unavailable',
-      'Not every shard is served here at the moment, so the list would have gaps.',
-    );
-  }
-  const owned = routing.ownedBy(lanes);
-  const pages = owned.reduce((count, slots) => count + (slots > 0 ? 1 : 0), 0);
-  if (connections.full(pages)) return exchange.fault('overloaded');
-  new Listing(context, exchange, query, pages).submit(owned, lanes);
+  const shares = context.routing.shares();
+  if (shares.length === 0) return exchange.fault('shard_unavailable', GAP);
+  if (context.connections.full(shares.length)) return exchange.fault('overloaded');
+  new Listing(context, exchange, query, shares.length).submit(shares);
 }
 
 function readListQuery(exchange: Exchange, slots: number): Query | undefined {
@@ -102,6 +101,8 @@ class Listing implements Connection {
   private readonly number: number;
   private readonly receivedAt: number;
   private readonly found: Found[] = [];
+  /** By slot: 1 once a page spoke for it. */
+  private readonly covered: Uint8Array;
   private readonly answer = new Answer();
   private readonly page = new ListPage();
   /** Where the list is sure to be whole up to; undefined: to its end. */
@@ -113,15 +114,16 @@ class Listing implements Connection {
     this.exchange = exchange;
     this.query = query;
     this.left = pages;
+    this.covered = new Uint8Array(context.routing.slots);
     this.receivedAt = context.clock.now();
     this.number = context.connections.add(this);
     context.connections.open += pages;
     exchange.onAbort = () => this.leave();
   }
 
-  /** `owned` as Routing.ownedBy gives it. */
-  submit(owned: Uint16Array, lanes: number): void {
+  submit(shares: readonly Share[]): void {
     const { prefix, owner, limit, from } = this.query;
+    const { routing } = this.context;
     const op = new Op();
     op.bytes = Buffer.concat([prefix, owner, from.key]);
     op.kind = Kind.list;
@@ -135,11 +137,12 @@ class Listing implements Connection {
     op.ttlMs = limit;
     op.fencingToken = from.slot;
     op.slot = from.slot;
-    for (const [i, slots] of owned.entries()) {
-      if (slots === 0) continue;
+    for (const [i, { here, lane, shard, term }] of shares.entries()) {
       op.id = i;
-      op.hash = Math.floor(i / lanes);
-      this.context.routing.submitTo(i % lanes, op);
+      op.hash = shard;
+      const outcome = here || term === undefined ? 'here' : routing.forwardList(term, op);
+      if (outcome === 'here') routing.submitTo(lane, op);
+      else if (outcome !== 'taken') return this.fail(outcome === 'full' ? 'overloaded' : 'shard_unavailable');
     }
   }
 
@@ -169,37 +172,48 @@ class Listing implements Connection {
   }
 
   private addPage(source: AnswerBytes, from: number, end: number): void {
-    const { page, answer, found } = this;
+    const { page, answer } = this;
+    const entries: Found[] = [];
     let at = readListPage(source, from, end, page);
-    let last: Found | undefined;
     for (let i = 0; i < page.count; i++) {
       at = readListEntry(source, at, end, page, answer);
       const key = Buffer.from(source.bytes.subarray(page.keyAt, page.keyAt + page.keyLength));
       const name = JSON.stringify(decodeText(key, 0, key.length));
-      last = { slot: page.slot, key, members: renderState(source, answer, name) };
-      found.push(last);
+      entries.push({ slot: page.slot, key, members: renderState(source, answer, name) });
     }
+    const fresh = new Set(readListCover(source, at, end).filter((slot) => this.covered[slot] === 0));
+    for (const slot of fresh) this.covered[slot] = 1;
+    this.found.push(...entries.filter(({ slot }) => fresh.has(slot)));
     if (page.next >= this.context.routing.slots) return;
+    const last = entries[entries.length - 1];
     const key = last?.slot === page.next ? last.key : Buffer.alloc(0);
     const stopped = { slot: page.next, key };
     if (this.bound === undefined || compare(stopped, this.bound) < 0) this.bound = stopped;
   }
 
   private finish(): void {
-    this.leave();
     const { bound } = this;
     const sure = bound === undefined ? this.found : this.found.filter((lock) => compare(lock, bound) <= 0);
     sure.sort(compare);
     const shown = sure.slice(0, this.query.limit);
     const next = shown.length < sure.length ? shown[shown.length - 1] : bound;
+    if (this.hasGap(next)) return this.fail('shard_unavailable', GAP);
+    this.leave();
     const locks = shown.map((lock) => `{${lock.members}}`).join(',');
     const cursor = next === undefined ? '' : `,"nextCursor":"${writeCursor(next)}"`;
     this.exchange.json(200, `{"locks":[${locks}]${cursor}}`);
   }
 
-  private fail(code: ErrorCode): void {
+  /** No page spoke for some slot before `next`. */
+  private hasGap(next: Position | undefined): boolean {
+    const { covered } = this;
+    const upTo = next === undefined ? covered.length : next.slot + (next.key.length > 0 ? 1 : 0);
+    return covered.subarray(this.query.from.slot, upTo).includes(0);
+  }
+
+  private fail(code: ErrorCode, detail?: string): void {
     this.leave();
-    this.exchange.fault(CODES[code].status === 503 ? code : 'shard_unavailable');
+    this.exchange.fault(CODES[code].status === 503 ? code : 'shard_unavailable', detail);
   }
 
   private leave(): void {

@@ -8,8 +8,10 @@
  *     last chunk, and loses the journal segments before
  *   entries older than every dirty slot ──► deleted
  *
- * Slots taken over come first, whatever the journal's length: until their
- * records name only this term, the journals of the dead ones have to stay.
+ * Slots that leave come first, frozen for good: their record says in the Txn of
+ * the last chunk that they are another term's. Then slots taken over, whatever
+ * the journal's length: until their records name only this term, the journals
+ * of the dead ones have to stay.
  */
 import { LIMITS } from '../limits.ts';
 import { encodeCheckpoint } from '../lock/checkpoint.ts';
@@ -29,16 +31,25 @@ import type { Hold } from './hold.ts';
 /** Chunk put, record put and deletion of the old chunks, times the slots of one commit, stay under txnOpsMax. */
 const CHANGES_MAX = 96;
 
+/** A slot that goes to another term. */
+export interface Leaving {
+  readonly hold: Hold;
+  readonly next: string;
+}
+
 interface Frozen {
   readonly hold: Hold;
+  /** The term that it is handed to. */
+  readonly next: string | undefined;
   readonly position: Position;
   readonly chunks: readonly Uint8Array[];
   readonly counter: number;
-  next: number;
+  chunksPut: number;
 }
 
 export class Checkpoints {
   private readonly term: string;
+  private readonly nextLeaving: () => Leaving | undefined;
   private queue: Hold[] = [];
   private inherited: Hold[] = [];
   private frozen: Frozen | undefined;
@@ -49,14 +60,16 @@ export class Checkpoints {
   /** Sum of the last checkpoints of all slots. */
   private stateBytes = 0;
 
-  constructor(term: string) {
+  /** @param nextLeaving freezes the next slot that is to leave: nothing changes it any more */
+  constructor(term: string, nextLeaving: () => Leaving | undefined) {
     this.term = term;
+    this.nextLeaving = nextLeaving;
   }
 
-  /** A slot that was taken over with journal segments of other terms. */
-  inherit(hold: Hold): void {
-    hold.inherited = true;
+  adopt(hold: Hold): void {
     this.stateBytes += hold.checkpointBytes;
+    if (hold.record.segments.every((segment) => segment.term === this.term)) return;
+    hold.inherited = true;
     this.inherited.push(hold);
   }
 
@@ -73,38 +86,51 @@ export class Checkpoints {
     return this.frozen !== undefined || this.inherited.length > 0;
   }
 
+  /** A slot that leaves is only half written. */
+  get leaving(): boolean {
+    return this.frozen?.next !== undefined;
+  }
+
   get inheritedLeft(): number {
     return this.inherited.length;
   }
 
   /**
    * What rides along with the entry `seq` of `entryBytes`, whose effects are
-   * all in the slots by now. To be called once per entry.
+   * all in the slots by now. `left` gets the slots whose record now names
+   * another term. To be called once per entry.
    */
-  plan(seq: number, entryBytes: number, now: number): Change[] {
+  plan(seq: number, entryBytes: number, now: number, left: Hold[]): Change[] {
     this.written += entryBytes;
     const changes: Change[] = [];
-    const share = Math.max(LIMITS.checkpointShareBytes, entryBytes);
-    let room = Math.min(share, LIMITS.commitBytesMax - entryBytes);
-    while (room > 0 && changes.length < CHANGES_MAX) {
-      this.frozen ??= this.freezeNext(seq, now);
+    let room = LIMITS.commitBytesMax - entryBytes;
+    let share = Math.min(room, Math.max(LIMITS.checkpointShareBytes, entryBytes));
+    while (changes.length < CHANGES_MAX) {
+      if (share > 0) this.frozen ??= this.freezeNext(seq, now);
       if (this.frozen === undefined) break;
-      room -= this.putNext(this.frozen, changes);
+      // A slot that leaves is not served: the sooner its chunks are through, the better.
+      if ((this.frozen.next === undefined ? share : room) <= 0) break;
+      const bytes = this.putNext(this.frozen, changes, left);
+      share -= bytes;
+      room -= bytes;
     }
     this.truncate(seq, changes);
     return changes;
   }
 
   private freezeNext(seq: number, now: number): Frozen | undefined {
-    const hold = this.nextInherited() ?? this.nextDirty();
+    const leaving = this.nextLeaving();
+    const hold = leaving?.hold ?? this.nextInherited() ?? this.nextDirty();
     if (hold === undefined) return undefined;
     const position = { term: this.term, seq };
-    const counter = hold.slot.counter;
+    const { counter, claims, ended } = hold.slot;
     hold.dirtySince = 0;
-    hold.slot.ended.forget(now);
-    const kept = counter === hold.checkpointCounter;
-    const chunks = kept ? [] : encodeCheckpoint(hold.slot, LIMITS.checkpointChunkBytes);
-    return { hold, position, chunks, counter, next: 0 };
+    ended.forget(now);
+    // Of a slot that leaves the times are written as well, if there is a claim to have one.
+    const kept = counter === hold.checkpointCounter && (leaving === undefined || claims.count === 0);
+    const handOverAt = leaving === undefined ? undefined : now;
+    const chunks = kept ? [] : encodeCheckpoint(hold.slot, LIMITS.checkpointChunkBytes, handOverAt);
+    return { hold, next: leaving?.next, position, chunks, counter, chunksPut: 0 };
   }
 
   private nextInherited(): Hold | undefined {
@@ -126,16 +152,16 @@ export class Checkpoints {
   }
 
   /** Puts the next chunk, and with the last one the slot's record. Returns the bytes it took. */
-  private putNext(frozen: Frozen, changes: Change[]): number {
+  private putNext(frozen: Frozen, changes: Change[], left: Hold[]): number {
     const { hold, position, chunks } = frozen;
     let bytes = 0;
-    if (frozen.next < chunks.length) {
-      const value = chunks[frozen.next];
-      changes.push({ put: checkpointKey(hold.slot.number, position, frozen.next), value });
+    if (frozen.chunksPut < chunks.length) {
+      const value = chunks[frozen.chunksPut];
+      changes.push({ put: checkpointKey(hold.slot.number, position, frozen.chunksPut), value });
       bytes += value.length + 100;
-      frozen.next++;
+      frozen.chunksPut++;
     }
-    if (frozen.next < chunks.length) return bytes;
+    if (frozen.chunksPut < chunks.length) return bytes;
     const old = hold.record.checkpoint;
     hold.record = this.recordAfter(frozen);
     const value = encodeRecord(hold.record);
@@ -145,13 +171,20 @@ export class Checkpoints {
       changes.push({ delete: prefix, upTo: prefixEnd(prefix) });
     }
     this.account(frozen);
+    if (frozen.next !== undefined) {
+      this.stateBytes -= hold.checkpointBytes;
+      left.push(hold);
+    }
     this.frozen = undefined;
     return bytes + value.length + 100;
   }
 
-  private recordAfter(frozen: Frozen): SlotRecord {
-    const { hold, position, chunks } = frozen;
-    const checkpoint = chunks.length === 0 ? hold.record.checkpoint : { ...position, chunks: chunks.length };
+  private recordAfter({ hold, next, position, chunks }: Frozen): SlotRecord {
+    const checkpoint =
+      chunks.length === 0
+        ? hold.record.checkpoint
+        : { ...position, chunks: chunks.length, bytes: bytesOf(chunks) };
+    if (next !== undefined) return { ...hold.record, owner: null, next, checkpoint, segments: [] };
     return { ...hold.record, checkpoint, segments: [{ term: this.term, from: position.seq + 1, to: null }] };
   }
 
@@ -160,7 +193,7 @@ export class Checkpoints {
     hold.inherited = false;
     hold.checkpointCounter = frozen.counter;
     if (chunks.length === 0) return;
-    const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    const bytes = bytesOf(chunks);
     this.stateBytes += bytes - hold.checkpointBytes;
     hold.checkpointBytes = bytes;
   }
@@ -178,4 +211,8 @@ export class Checkpoints {
     changes.push({ delete: journalKey(this.term, this.deletedTo), upTo: journalKey(this.term, bound) });
     this.deletedTo = bound;
   }
+}
+
+function bytesOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }

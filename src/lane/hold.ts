@@ -6,6 +6,8 @@ export interface Hold {
   readonly slot: Slot;
   /** The wheel's number for this slot's table: a slot that comes back has another. */
   readonly table: number;
+  /** Number of the announcement that told the front of it. */
+  announcement: number;
   /** As the shard has it, or will have once the commits under way are done. */
   record: SlotRecord;
   /** Seq of the oldest entry of this term with an effect that no checkpoint covers; 0: none. */

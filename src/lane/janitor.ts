@@ -40,13 +40,17 @@ export class Janitor {
     this.shedding = true;
   }
 
-  /** Does what is due. `settled`: this lane's own slots no longer name dead terms. */
-  async tidy(settled: boolean): Promise<void> {
+  /**
+   * Does what is due. `alone`: what has to be done once for the shard is this
+   * lane's; `settled`: its own slots no longer name dead terms.
+   */
+  async tidy(alone: boolean, settled: boolean): Promise<void> {
     const now = this.clock.now();
     if (now - this.statusAt > LIMITS.statusEveryMs) {
       this.statusAt = now;
       await this.look();
     }
+    if (!alone) return;
     if (now - this.compactedAt > LIMITS.compactEveryMs) {
       this.compactedAt = now;
       await this.compact();

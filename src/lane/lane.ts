@@ -1,7 +1,9 @@
 /**
  * A lane: the loop of one worker thread. It hands each op of a batch to the
  * ShardLane that serves the op's slot, keeps the wheel that ends claims, and
- * groups what leaves. Ops for slots that it does not serve go back to the front.
+ * groups what leaves. Ops for slots that it does not serve, or that were routed
+ * before the front heard that it does, go back to the front: so no op overtakes
+ * an older one for the same lock that is on its way back.
  */
 import type { Clock, Timer } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
@@ -18,7 +20,8 @@ import { list } from './listing.ts';
 import type { LaneMessage, ProcessIdentity } from './messages.ts';
 import type { Parked } from './parked.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
-import { ShardLane, type LaneHost } from './shard-lane.ts';
+import type { LaneHost, Serving } from './lane-host.ts';
+import { ShardLane } from './shard-lane.ts';
 
 export interface LaneDependencies {
   readonly lane: number;
@@ -55,13 +58,20 @@ export class Lane implements LaneHost {
   private readonly shards: readonly ShardLane[];
   /** By slot: what this lane serves. */
   private readonly holds: (Hold | undefined)[];
-  private readonly owners: (ShardLane | undefined)[];
+  private readonly owners: (Serving | undefined)[];
+  /** Slots given away, until the last answers about them have left. */
+  private readonly frozen = new Map<number, { readonly hold: Hold; readonly shard: Serving }>();
   private readonly tables = new Map<number, Hold>();
   private readonly wheel: Wheel;
   private readonly op = new Op();
   private lastTable = 0;
   private timer: Timer | undefined;
   private bounced: BatchBytes | undefined;
+  /** Number of the last announcement, and of the oldest and the newest loss that are not settled; 0 = none. */
+  private announcements = 0;
+  private unsettled = 0;
+  private lastLoss = 0;
+  private waitedFor: ReadonlySet<number> = new Set();
   private alive = true;
 
   constructor(dependencies: LaneDependencies) {
@@ -74,7 +84,7 @@ export class Lane implements LaneHost {
     this.counters = dependencies.counters;
     this.requestTimeoutMs = dependencies.requestTimeoutMs;
     this.holds = new Array<Hold | undefined>(dependencies.slots).fill(undefined);
-    this.owners = new Array<ShardLane | undefined>(dependencies.slots).fill(undefined);
+    this.owners = new Array<Serving | undefined>(dependencies.slots).fill(undefined);
     this.wheel = new Wheel(this.clock.now());
     this.delivery = new Delivery(this);
     this.shards = dependencies.stores.map((store, index) => new ShardLane(store, index, this));
@@ -85,8 +95,11 @@ export class Lane implements LaneHost {
     this.schedule(LIMITS.laneTickMs);
   }
 
-  /** Takes a batch of `length` bytes; it is the lane's from now on. */
-  submit(buffer: ArrayBuffer, length: number): void {
+  /**
+   * Takes a batch of `length` bytes; it is the lane's from now on.
+   * @param seen the announcement up to which the front had heard when it routed the ops
+   */
+  submit(buffer: ArrayBuffer, length: number, seen: number): void {
     if (!this.alive) return;
     const batch = new BatchBytes(buffer, length);
     const now = this.clock.now();
@@ -99,22 +112,40 @@ export class Lane implements LaneHost {
         continue;
       }
       const owner = this.owners[op.slot];
-      if (owner === undefined) this.bounceOne(op);
-      else owner.take(op, this.holds[op.slot]!, now);
+      const hold = this.holds[op.slot];
+      if (owner === undefined || hold === undefined || hold.announcement > seen) this.bounceOne(op);
+      else owner.take(op, hold, now);
     }
     this.buffers.give(buffer);
     for (const shard of this.shards) shard.kick();
     this.flushBounced();
+    if (this.unsettled !== 0 && seen >= this.unsettled) {
+      this.emit({ kind: 'settled', announcement: seen });
+      this.unsettled = this.lastLoss > seen ? seen + 1 : 0;
+    }
     this.dependencies.onProgress();
+  }
+
+  /** Requests wait for these slots. */
+  want(slots: Uint16Array): void {
+    this.waitedFor = new Set(slots);
+  }
+
+  /** While other processes do not reach this one, they should own its slots. */
+  reach(reachable: boolean): void {
+    for (const shard of this.shards) shard.become(reachable ? 'serving' : 'isolated');
+  }
+
+  /** Hands everything over to other processes, if there are any, within the request time-out. */
+  async leave(): Promise<void> {
+    for (const shard of this.shards) shard.become('leaving');
+    await this.until(() => this.shards.every((shard) => shard.handedOver));
   }
 
   /** Answers what is in flight, within the request time-out, and gives the terms back. */
   async stop(): Promise<void> {
     for (const shard of this.shards) shard.drain();
-    const until = this.clock.now() + this.requestTimeoutMs;
-    while (this.shards.some((shard) => !shard.quiet) && this.clock.now() < until) {
-      await new Promise<void>((resolve) => this.clock.after(5, resolve));
-    }
+    await this.until(() => this.shards.every((shard) => shard.quiet));
     await Promise.all(this.shards.map((shard) => shard.stop()));
     this.kill();
   }
@@ -124,6 +155,14 @@ export class Lane implements LaneHost {
     this.alive = false;
     this.timer?.cancel();
     for (const shard of this.shards) shard.kill();
+  }
+
+  /** Resolves when it is `done`, or after the request time-out. */
+  private async until(done: () => boolean): Promise<void> {
+    const end = this.clock.now() + this.requestTimeoutMs;
+    while (!done() && this.clock.now() < end && this.alive) {
+      await new Promise<void>((resolve) => this.clock.after(5, resolve));
+    }
   }
 
   // ---- time
@@ -163,12 +202,17 @@ export class Lane implements LaneHost {
 
   // ---- what shards and delivery need
 
+  get wanted(): ReadonlySet<number> {
+    return this.waitedFor;
+  }
+
+  /** Answers under way are about the slot as it was given away, also when it has come back since. */
   slotOf(slot: number): Slot | undefined {
-    return this.holds[slot]?.slot;
+    return (this.frozen.get(slot)?.hold ?? this.holds[slot])?.slot;
   }
 
   armed(slot: number, row: number, freeAt: number): void {
-    this.watch(this.holds[slot]!, row, freeAt);
+    if (!this.frozen.has(slot)) this.watch(this.holds[slot]!, row, freeAt);
   }
 
   randomHex(bytes: number): string {
@@ -183,27 +227,47 @@ export class Lane implements LaneHost {
     return ++this.lastTable;
   }
 
-  adopt(shard: ShardLane, holds: readonly Hold[]): void {
+  adopt(shard: Serving, holds: readonly Hold[]): void {
     const now = this.clock.now();
+    const announcement = ++this.announcements;
     for (const hold of holds) {
       const { slot } = hold;
+      hold.announcement = announcement;
       this.holds[slot.number] = hold;
       this.owners[slot.number] = shard;
       this.tables.set(hold.table, hold);
       rearm(slot, now, (row) => this.watch(hold, row, slot.claims.freeAt(row)));
     }
     const slots = Uint16Array.from(holds, (hold) => hold.slot.number);
-    this.emit({ kind: 'owned', shard: shard.store.name, term: shard.currentTerm!.id, slots });
+    const term = shard.currentTerm!.id;
+    this.emit({ kind: 'owned', announcement, shard: shard.store.name, term, slots });
   }
 
-  drop(shard: ShardLane, term: string): void {
-    const slots = Uint16Array.from(shard.holds.keys());
-    for (const hold of shard.holds.values()) {
+  freeze(shard: Serving, holds: readonly Hold[]): void {
+    for (const hold of holds) this.frozen.set(hold.slot.number, { hold, shard });
+    this.lose(shard, shard.currentTerm!.id, holds);
+  }
+
+  forget(hold: Hold): void {
+    if (this.frozen.get(hold.slot.number)?.hold === hold) this.frozen.delete(hold.slot.number);
+  }
+
+  drop(shard: Serving, term: string): void {
+    for (const [slot, { shard: of }] of this.frozen) if (of === shard) this.frozen.delete(slot);
+    this.lose(shard, term, [...shard.holds.values()]);
+  }
+
+  private lose(shard: Serving, term: string, holds: readonly Hold[]): void {
+    for (const hold of holds) {
       this.holds[hold.slot.number] = undefined;
       this.owners[hold.slot.number] = undefined;
       this.tables.delete(hold.table);
     }
-    this.emit({ kind: 'lost', shard: shard.store.name, term, slots });
+    const announcement = ++this.announcements;
+    this.lastLoss = announcement;
+    if (this.unsettled === 0) this.unsettled = announcement;
+    const slots = Uint16Array.from(holds, (hold) => hold.slot.number);
+    this.emit({ kind: 'lost', announcement, shard: shard.store.name, term, slots });
   }
 
   bounce(parked: Parked): void {
@@ -213,7 +277,7 @@ export class Lane implements LaneHost {
     });
   }
 
-  private bounceOne(op: Op): void {
+  bounceOne(op: Op): void {
     const bytes = recordBytes(op);
     if (this.bounced !== undefined && this.bounced.length + bytes > this.bounced.bytes.length)
       this.flushBounced();
@@ -221,7 +285,7 @@ export class Lane implements LaneHost {
     writeRecord(this.bounced, op);
   }
 
-  private flushBounced(): void {
+  flushBounced(): void {
     if (this.bounced === undefined) return;
     const { bytes, length } = this.bounced;
     this.bounced = undefined;

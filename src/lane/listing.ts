@@ -48,11 +48,13 @@ export function list(
   let looked = 0;
   let left = query.limit;
   let next = slots;
+  const covered: number[] = [];
   for (const number of held) {
     if (left <= 0 || looked >= LIMITS.listRowsMax) {
       next = number;
       break;
     }
+    covered.push(number);
     const { slot } = holds.get(number)!;
     looked += slot.claims.count;
     const rows = matchingRows(slot, query);
@@ -64,7 +66,7 @@ export function list(
     left -= rows.length;
   }
   answer.id = op.id;
-  endListPage(page, next, answer);
+  endListPage(page, next, covered, answer);
   round.add(op, 0, 0, writeAnswer(round.answers, answer));
 }
 

@@ -13,6 +13,9 @@ export class Parked {
   private readonly chunks: BatchBytes[] = [];
   /** Where the oldest record begins in the first chunk. */
   private at = 0;
+  /** When the newest op was received, and the oldest of those that were parked behind a newer one. */
+  private newest = -Infinity;
+  private oldestBehind = Infinity;
   private readonly head = new Op();
   private readonly buffers: Buffers;
 
@@ -30,6 +33,8 @@ export class Parked {
     }
     writeRecord(chunk, op);
     this.count++;
+    if (op.receivedAt < this.newest) this.oldestBehind = Math.min(this.oldestBehind, op.receivedAt);
+    else this.newest = op.receivedAt;
     return true;
   }
 
@@ -50,11 +55,46 @@ export class Parked {
     }
   }
 
+  /**
+   * Hands over the ops that were received at or before `before`. They mostly are
+   * the first; ops that came by detours may stand behind newer ones.
+   */
+  expire(before: number, give: (op: Op) => void): void {
+    for (let op = this.peek(); op !== undefined && op.receivedAt <= before; op = this.peek()) {
+      give(op);
+      this.shift();
+    }
+    if (this.oldestBehind <= before) this.takeOf((op) => op.receivedAt <= before, give);
+  }
+
+  /** Hands over the ops that `leave`, in their order; the rest stays as it is. */
+  takeOf(leave: (op: Op) => boolean, give: (op: Op) => void): void {
+    if (this.count === 0) return;
+    const chunks = this.chunks.splice(0);
+    let { at } = this;
+    this.empty();
+    for (const chunk of chunks) {
+      while (at < chunk.length) {
+        at = readRecord(chunk, at, this.head);
+        if (leave(this.head)) give(this.head);
+        else this.add(this.head);
+      }
+      this.buffers.give(chunk.bytes.buffer as ArrayBuffer);
+      at = 0;
+    }
+  }
+
   /** Hands over all records, oldest first, and is empty afterwards. */
   takeAll(give: (chunk: BatchBytes, at: number) => void): void {
     for (const [i, chunk] of this.chunks.entries()) give(chunk, i === 0 ? this.at : 0);
     this.chunks.length = 0;
+    this.empty();
+  }
+
+  private empty(): void {
     this.count = 0;
     this.at = 0;
+    this.newest = -Infinity;
+    this.oldestBehind = Infinity;
   }
 }

@@ -10,14 +10,13 @@ import { replayEntry } from '../lock/replay.ts';
 import { Slot } from '../lock/slot.ts';
 import type { KeyValue, Page, ShardStore } from '../shard/store.ts';
 import {
-  CHECKPOINT_PREFIX,
-  checkpointPrefix,
-  checkpointsOfSlot,
+  checkpointKey,
   journalKey,
   journalPrefix,
   type Segment,
+  slotOfCheckpointKey,
 } from '../slots/records.ts';
-import { prefixEnd } from '../shard/store.ts';
+import { getMany, prefixEnd } from '../shard/store.ts';
 import type { Claimed } from './takeover.ts';
 
 export interface Recovered {
@@ -41,14 +40,17 @@ export async function recover(
 ): Promise<Recovered[]> {
   const checkpoints = await readCheckpoints(store, claimed);
   const recovered = claimed.map((claim): Recovered => {
-    const slot = new Slot(claim.slot, me.endedKeepMs);
-    const chunks = checkpoints.get(claim.slot) ?? [];
-    if (chunks.length !== (claim.record.checkpoint?.chunks ?? 0)) {
+    const { slot: number, record, direct } = claim;
+    const slot = new Slot(number, me.endedKeepMs);
+    const chunks = checkpoints.get(number) ?? [];
+    if (chunks.length !== (record.checkpoint?.chunks ?? 0)) {
       throw new RecoveryError(
-        `slot ${claim.slot} has ${chunks.length} checkpoint chunks, its record names more or fewer`,
+        `slot ${number} has ${chunks.length} checkpoint chunks, its record names more or fewer`,
       );
     }
-    if (chunks.length > 0) loadCheckpoint(slot, chunks, me.now());
+    // With a journal behind it the times would be of before its effects.
+    const timed = direct && record.segments.every((segment) => segment.term === me.term);
+    if (chunks.length > 0) loadCheckpoint(slot, chunks, me.now(), timed);
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     return { claimed: claim, slot, checkpointCounter: slot.counter, checkpointBytes: bytes };
   });
@@ -56,30 +58,45 @@ export async function recover(
   return recovered;
 }
 
+/** Reads under way at a time. */
+const READS = 4;
+
 async function readCheckpoints(
   store: ShardStore,
   claimed: readonly Claimed[],
 ): Promise<Map<number, Uint8Array[]>> {
   const chunks = new Map<number, Uint8Array[]>();
-  const wanted = new Map<number, string>();
-  for (const { slot, record } of claimed) {
-    if (record.checkpoint !== null) wanted.set(slot, checkpointPrefix(slot, record.checkpoint));
+  const groups = keysInGroups(claimed);
+  for (let at = 0; at < groups.length; at += READS) {
+    const reads = groups.slice(at, at + READS).map((keys) => getMany(store, keys));
+    for (const { key, value } of (await Promise.all(reads)).flat()) {
+      const slot = slotOfCheckpointKey(key);
+      const list = chunks.get(slot);
+      if (list === undefined) chunks.set(slot, [value]);
+      else list.push(value);
+    }
   }
-  if (wanted.size === 0) return chunks;
-  const slots = [...wanted.keys()].sort((a, b) => a - b);
-  const from = checkpointsOfSlot(slots[0]);
-  const to = prefixEnd(checkpointsOfSlot(slots[slots.length - 1]));
-  await eachOfSize(store, from, to, (entry) => {
-    const slot = Number(
-      entry.key.slice(CHECKPOINT_PREFIX.length, entry.key.indexOf('/', CHECKPOINT_PREFIX.length)),
-    );
-    const prefix = wanted.get(slot);
-    if (prefix === undefined || !entry.key.startsWith(prefix)) return;
-    const list = chunks.get(slot);
-    if (list === undefined) chunks.set(slot, [entry.value]);
-    else list.push(entry.value);
-  });
   return chunks;
+}
+
+/** The keys of all chunks, in groups that a reply can carry. */
+function keysInGroups(claimed: readonly Claimed[]): string[][] {
+  const groups: string[][] = [];
+  let room = 0;
+  for (const { slot, record } of claimed) {
+    const { checkpoint } = record;
+    if (checkpoint === null) continue;
+    const bytes = Math.ceil(checkpoint.bytes / checkpoint.chunks);
+    for (let chunk = 0; chunk < checkpoint.chunks; chunk++) {
+      if (room < bytes || groups[groups.length - 1].length === LIMITS.txnOpsMax) {
+        groups.push([]);
+        room = LIMITS.pageBytesMax;
+      }
+      groups[groups.length - 1].push(checkpointKey(slot, checkpoint, chunk));
+      room -= bytes;
+    }
+  }
+  return groups;
 }
 
 async function replayJournals(

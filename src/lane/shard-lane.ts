@@ -11,6 +11,9 @@
  *    └─► parked┘   in doubt, stalled or full: ops wait undecided, and are
  *                  refused when their time is up
  *
+ * A slot that goes to another term is frozen when a round is sealed: its last
+ * state and its record leave with that very round, and no op reaches it again.
+ *
  * When the term is over everything in memory is dropped: what the journal has
  * is the truth, and whoever owns the slots next reads it back.
  */
@@ -19,36 +22,28 @@ import { LIMITS } from '../limits.ts';
 import { expire, heldFor } from '../lock/machine.ts';
 import { EFFECT_BYTES_MAX } from '../lock/effects.ts';
 import { Kind, type Op } from '../op.ts';
-import type { LaneCounters } from '../metrics/counters.ts';
 import type { ShardError, ShardStore } from '../shard/store.ts';
-import type { Buffers } from './buffers.ts';
-import { Checkpoints } from './checkpoints.ts';
+import type { TermState } from '../slots/records.ts';
+import { Checkpoints, type Leaving } from './checkpoints.ts';
 import { decide, refuse } from './decide.ts';
-import type { Delivery } from './delivery.ts';
+import { HandOvers } from './hand-overs.ts';
 import type { Hold } from './hold.ts';
-import type { LaneMessage } from './messages.ts';
+import { MapTeller } from './map-teller.ts';
 import { Parked } from './parked.ts';
-import { Reign, type ReignLane, type Subject } from './reign.ts';
+import type { LaneHost } from './lane-host.ts';
+import { Reign, type Subject } from './reign.ts';
 import { Round } from './round.ts';
+import { ShardReport } from './shard-report.ts';
 import { TermAbandoned, type Term } from './term.ts';
-
-/** What a ShardLane needs of its lane. */
-export interface LaneHost extends ReignLane {
-  readonly delivery: Delivery;
-  readonly counters: LaneCounters;
-  readonly buffers: Buffers;
-  emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
-  /** The slots of a shard that this lane serves, in and out. */
-  adopt(shard: ShardLane, holds: readonly Hold[]): void;
-  drop(shard: ShardLane, term: string): void;
-  bounce(parked: Parked): void;
-}
 
 export class ShardLane implements Subject {
   readonly store: ShardStore;
   /** The shard's place in shards.yaml. */
   readonly index: number;
   readonly holds = new Map<number, Hold>();
+  readonly handOvers = new HandOvers();
+  readonly report: ShardReport;
+  readonly teller: MapTeller | undefined;
 
   private readonly host: LaneHost;
   private readonly reign: Reign;
@@ -59,6 +54,9 @@ export class ShardLane implements Subject {
   private open = new Round();
   private flight: Round | undefined;
   private flightSince = 0;
+  /** Slots that the entry under way gives to another term, and those that were frozen for the next one. */
+  private flightLeft: Hold[] = [];
+  private frozen: Hold[] = [];
   /** Round trips that have not ended, those of terms that are over included. */
   private trips = 0;
   private term: Term | undefined;
@@ -66,7 +64,7 @@ export class ShardLane implements Subject {
   /** Seq of the last entry that was sent. */
   private sentSeq = 0;
   private doubtSince = 0;
-  private up = false;
+  private announcing = false;
   private stopping = false;
 
   constructor(store: ShardStore, index: number, host: LaneHost) {
@@ -74,6 +72,8 @@ export class ShardLane implements Subject {
     this.index = index;
     this.host = host;
     this.parked = new Parked(host.buffers);
+    this.report = new ShardReport(store.name, index, host);
+    this.teller = host.lane === 0 ? new MapTeller(store.name, (message) => host.emit(message)) : undefined;
     this.reign = new Reign(this, host);
   }
 
@@ -129,10 +129,11 @@ export class ShardLane implements Subject {
     while (this.parked.count > 0 && this.accepts(now)) {
       const op = this.parked.peek()!;
       const hold = this.holds.get(op.slot);
-      if (hold === undefined) this.refuse(op, CODES.moving.wire);
+      if (hold === undefined) this.host.bounceOne(op);
       else this.decide(op, hold, now);
       this.parked.shift();
     }
+    this.host.flushBounced();
   }
 
   private flushRefusals(): void {
@@ -145,7 +146,12 @@ export class ShardLane implements Subject {
   // ---- round trips
 
   private hasWork(): boolean {
-    return !this.open.isEmpty() || (!this.stopping && (this.checkpoints?.pressing ?? false));
+    return !this.open.isEmpty() || this.hasChanges() || (!this.stopping && this.checkpoints!.pressing);
+  }
+
+  /** A commit is due though no op asks for one. */
+  private hasChanges(): boolean {
+    return this.announcing || this.handOvers.due || (this.checkpoints?.leaving ?? false);
   }
 
   private send(term: Term): void {
@@ -154,12 +160,14 @@ export class ShardLane implements Subject {
     this.flight = round;
     this.flightSince = this.host.clock.now();
     const { effects } = round;
-    if (effects.count === 0 && !this.checkpoints!.pressing) {
+    if (effects.count === 0 && !this.hasChanges() && !this.checkpoints!.pressing) {
       void this.fly(round, async () => ((await term.confirm()) ? 'committed' : 'lost'));
       return;
     }
     const bytes = effects.at - effects.headroom;
-    const changes = this.checkpoints!.plan(++this.sentSeq, bytes, this.flightSince);
+    this.announcing = false;
+    const changes = this.checkpoints!.plan(++this.sentSeq, bytes, this.flightSince, this.flightLeft);
+    this.tellFrozen();
     void this.fly(round, () =>
       term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }),
     );
@@ -173,7 +181,7 @@ export class ShardLane implements Subject {
       end = await trip();
     } catch (error) {
       if (!(error instanceof TermAbandoned))
-        this.log('error', 'a commit failed in a way that it should not', error);
+        this.report.log('error', 'a commit failed in a way that it should not', error);
     }
     this.trips--;
     if (this.term === term && end === 'committed') {
@@ -190,14 +198,43 @@ export class ShardLane implements Subject {
     this.flushRefusals();
   }
 
+  /** The next slot that is to leave takes no op any more. */
+  private freezeNext(): Leaving | undefined {
+    for (let move = this.handOvers.take(); move !== undefined; move = this.handOvers.take()) {
+      const hold = this.holds.get(move.slot)!;
+      this.holds.delete(move.slot);
+      this.frozen.push(hold);
+      return { hold, next: move.next };
+    }
+    return undefined;
+  }
+
+  /** The front hears of frozen slots, and gets back what waited for them here. */
+  private tellFrozen(): void {
+    const { frozen, host } = this;
+    if (frozen.length === 0) return;
+    this.frozen = [];
+    host.counters.setSlotsOwned(this.index, this.holds.size);
+    host.freeze(this, frozen);
+    this.parked.takeOf(
+      (op) => !this.holds.has(op.slot),
+      (op) => host.bounceOne(op),
+    );
+    host.flushBounced();
+  }
+
   private landed(round: Round, term: Term): void {
     const returnedAt = this.host.clock.now();
     const { sentAt } = term;
+    const left = this.flightLeft;
+    this.flightLeft = [];
+    if (left.length > 0) this.reign.wrote(left, term.keyRevision);
     this.host.counters.recordCommit(this.index, returnedAt - this.flightSince, round.count);
     this.flight = undefined;
-    this.markUp();
+    this.report.markUp();
     if (this.hasWork()) this.send(term);
     this.host.delivery.succeed(round, { sentAt, returnedAt });
+    for (const hold of left) this.host.forget(hold);
     round.reset();
     this.idle.push(round);
     if (this.parked.count > 0) this.drainParked(returnedAt);
@@ -228,16 +265,13 @@ export class ShardLane implements Subject {
   /** Ends the requests whose time is up. To be called every few ten milliseconds. */
   sweep(now: number): void {
     const before = now - this.host.requestTimeoutMs;
-    for (let op = this.parked.peek(); op !== undefined && op.receivedAt <= before; op = this.parked.peek()) {
-      this.refuse(op, CODES.shard_unavailable.wire);
-      this.parked.shift();
-    }
+    this.parked.expire(before, (op) => this.refuse(op, CODES.shard_unavailable.wire));
     if (this.flight !== undefined && now - this.flightSince > LIMITS.stallMs) {
       this.host.delivery.fail(this.flight, CODES.shard_unavailable.wire, false, before, now);
       this.host.delivery.fail(this.open, CODES.shard_unavailable.wire, false, before, now);
     }
     if (this.doubtSince !== 0 && now - this.doubtSince > LIMITS.commitTimeoutMs)
-      this.markDown('no answer to a commit');
+      this.report.markDown('no answer to a commit');
     if (this.parked.count > 0) this.drainParked(now);
     this.kick();
   }
@@ -272,17 +306,22 @@ export class ShardLane implements Subject {
 
   begin(term: Term): void {
     this.term = term;
-    this.checkpoints = new Checkpoints(term.id);
+    this.checkpoints = new Checkpoints(term.id, () => this.freezeNext());
     this.sentSeq = 0;
     this.doubtSince = 0;
-    this.markUp();
+    this.report.markUp();
+  }
+
+  announce(): void {
+    this.announcing = this.term !== undefined;
+    this.kick();
   }
 
   adopt(holds: readonly Hold[]): void {
     for (const hold of holds) {
       this.holds.set(hold.slot.number, hold);
-      if (hold.record.segments.some((segment) => segment.term !== this.term!.id))
-        this.checkpoints!.inherit(hold);
+      this.handOvers.forget(hold.slot.number);
+      this.checkpoints!.adopt(hold);
     }
     this.host.counters.setSlotsOwned(this.index, this.holds.size);
     this.host.adopt(this, holds);
@@ -297,9 +336,12 @@ export class ShardLane implements Subject {
   loseTerm(): void {
     const { term, flight } = this;
     if (term === undefined) return;
-    this.log('warn', 'term lost', undefined, { term: term.id, slots: this.holds.size });
+    this.report.log('warn', 'term lost', undefined, { term: term.id, slots: this.holds.size });
     this.term = undefined;
     this.checkpoints = undefined;
+    this.handOvers.clear();
+    this.flightLeft = [];
+    this.announcing = false;
     this.flight = undefined;
     this.doubtSince = 0;
     term.abandon();
@@ -316,17 +358,25 @@ export class ShardLane implements Subject {
   }
 
   /** Nothing of the round counts: `certain` when its entry is certainly not in the journal. */
-  private giveUp(round: Round, certain: boolean): void {
-    const now = this.host.clock.now();
+  private giveUp(round: Round, certain: boolean, now = this.host.clock.now()): void {
     this.host.delivery.fail(round, CODES.shard_unavailable.wire, certain, now, now);
     round.reset();
   }
 
   // ---- stop
 
+  become(state: TermState): void {
+    this.reign.become(state);
+  }
+
+  get handedOver(): boolean {
+    return this.reign.handedOver;
+  }
+
   /** From now on no commit is made for checkpoints alone. */
   drain(): void {
     this.stopping = true;
+    this.report.stopping = true;
   }
 
   /** True when nothing is under way or waiting. */
@@ -340,49 +390,8 @@ export class ShardLane implements Subject {
   }
 
   kill(): void {
-    this.stopping = true;
+    this.drain();
     this.term?.abandon();
     this.reign.kill();
   }
-
-  // ---- reports
-
-  markUp(): void {
-    if (this.up) return;
-    this.up = true;
-    this.report('answers');
-  }
-
-  markDown(detail: string): void {
-    if (!this.up) return;
-    this.up = false;
-    this.report(detail);
-  }
-
-  private report(detail: string): void {
-    this.host.counters.setUp(this.index, this.up);
-    this.host.emit({ kind: 'shard', shard: this.store.name, up: this.up, detail });
-  }
-
-  log(
-    level: 'debug' | 'info' | 'warn' | 'error',
-    message: string,
-    error?: unknown,
-    fields: Record<string, unknown> = {},
-  ): void {
-    if (this.stopping && level === 'warn') return;
-    const cause = error === undefined ? {} : { error: describe(error, level === 'error') };
-    this.host.emit({
-      kind: 'log',
-      level,
-      message,
-      fields: { shard: this.store.name, lane: this.host.lane, ...cause, ...fields },
-    });
-  }
-}
-
-/** A stack tells where a defect is; of a shard that does not answer a line is enough. */
-function describe(error: unknown, withStack: boolean): string {
-  if (!(error instanceof Error)) return String(error);
-  return withStack ? (error.stack ?? error.message) : error.message;
 }

@@ -1,41 +1,40 @@
 /**
- * How a lane comes by slots: it reads the slot records and the living terms,
- * and claims what has no living owner and falls to it. Each claim is a Txn on
- * the record's revision and on the absence of the dead owner's term key, so two
- * lanes can never both win, and nobody wins against a living owner.
+ * How a lane comes by slots. A record that this lane may claim
+ *   was handed to its term          → the Txn compares the record's revision
+ *   names a term that is over, whose
+ *     one heir this term is         → and that the dead term's key is absent
+ *   has never had an owner, and
+ *     falls to this term            → the record's revision
+ * so two lanes can never both win, and nobody wins against a living owner.
  *
- * A claim whose reply was lost is found again by the next reading: a record
- * that names this term though the lane does not serve the slot.
- *
- * For now one process serves a shard: that of its oldest living term. The
- * others stand by.
+ * A claim whose reply was lost is found again: a record that names this term
+ * though the lane does not serve the slot.
  */
 import { LIMITS } from '../limits.ts';
 import type { Change, Compare, ShardStore } from '../shard/store.ts';
 import { eachEntry } from '../shard/store.ts';
+import type { Placement } from '../slots/placement.ts';
 import {
-  decodeSlotRecord,
   decodeTermRecord,
   encodeRecord,
-  SLOT_PREFIX,
   slotKey,
   TERM_PREFIX,
   termKey,
   type SlotRecord,
   type TermRecord,
 } from '../slots/records.ts';
-import { laneOf } from '../slots/rendezvous.ts';
+import type { SeenRecord, SlotView } from './view.ts';
 
 export interface Claimed {
   readonly slot: number;
   readonly record: SlotRecord;
+  /** It was handed to this very term: the times that its claims had left count. */
+  readonly direct: boolean;
 }
 
-export interface Claimant {
-  readonly term: string;
-  readonly process: string;
-  readonly lane: number;
-  readonly lanes: number;
+interface Claimable extends SeenRecord {
+  readonly slot: number;
+  readonly direct: boolean;
 }
 
 /** Half the bound: each slot takes a compare of its own, and its dead owner may take another. */
@@ -50,81 +49,83 @@ export async function livingTerms(store: ShardStore): Promise<Map<string, TermRe
   return living;
 }
 
-/** True when the process of the oldest living term is this one. */
-export function isServing(living: ReadonlyMap<string, TermRecord>, process: string): boolean {
-  let oldest: TermRecord | undefined;
-  let oldestId = '';
-  for (const [id, term] of living) {
-    if (oldest === undefined || term.born < oldest.born || (term.born === oldest.born && id < oldestId)) {
-      oldest = term;
-      oldestId = id;
-    }
-  }
-  return oldest?.process === process;
+export interface Claimant {
+  readonly term: string;
+  readonly living: ReadonlyMap<string, TermRecord>;
+  readonly placement: Placement;
+  /** Others of its process begin just now: only what was handed to it is claimed. */
+  readonly early: boolean;
+  /** The seq that the next effect will be journaled with, at the earliest. */
+  nextSeq(): number;
+  /** The lane serves the slot, or is just handing it over. */
+  serves(slot: number): boolean;
 }
 
 /**
- * Claims every slot that falls to this lane. `claimed`: all slots whose record
- * now names its term and that it does not serve yet (`serves`); `complete` is
+ * Claims every slot that this lane may and should have. `claimed`: all slots
+ * whose record now names its term and that it does not serve yet; `complete` is
  * false when another lane changed a record meanwhile or a claim failed.
- * A claim that failed or whose reply was lost is looked at again by the next call.
- * @throws ShardError when the records can't be read
  */
 export async function claimSlots(
   store: ShardStore,
   me: Claimant,
-  living: ReadonlyMap<string, TermRecord>,
-  nextSeq: () => number,
-  serves: (slot: number) => boolean,
+  view: SlotView,
 ): Promise<{ claimed: Claimed[]; complete: boolean }> {
-  let complete = true;
-  const mine: Claimed[] = [];
-  const free: (Claimed & { modRevision: number })[] = [];
-  const serving = isServing(living, me.process);
-  await eachEntry(store, SLOT_PREFIX, {}, (entry) => {
-    const slot = Number(entry.key.slice(SLOT_PREFIX.length));
-    const record = decodeSlotRecord(entry.value);
+  const claimed: Claimed[] = [];
+  const open: Claimable[] = [];
+  for (const [slot, { record, modRevision }] of view.records) {
     if (record.owner === me.term) {
-      if (!serves(slot)) mine.push({ slot, record });
-    } else if (
-      serving &&
-      !(record.owner !== null && living.has(record.owner)) &&
-      laneOf(slot, me.lanes) === me.lane
-    ) {
-      free.push({ slot, record, modRevision: entry.modRevision });
+      if (!me.serves(slot)) claimed.push({ slot, record, direct: false });
+    } else if (mayClaim(slot, record, me)) {
+      open.push({ slot, record, modRevision, direct: record.next === me.term });
     }
-  });
-  const claims: Promise<Claimed[] | undefined>[] = [];
-  for (let at = 0; at < free.length; at += SLOTS_A_TXN) {
-    claims.push(claimSome(store, me, free.slice(at, at + SLOTS_A_TXN), nextSeq()));
   }
+  const claims: Promise<Claimed[] | undefined>[] = [];
+  for (let at = 0; at < open.length; at += SLOTS_A_TXN)
+    claims.push(claimSome(store, me, view, open.slice(at, at + SLOTS_A_TXN)));
+  let complete = true;
   for (const claim of await Promise.allSettled(claims)) {
-    if (claim.status === 'fulfilled' && claim.value !== undefined) mine.push(...claim.value);
+    if (claim.status === 'fulfilled' && claim.value !== undefined) claimed.push(...claim.value);
     else complete = false;
   }
-  return { claimed: mine, complete };
+  return { claimed, complete };
+}
+
+function mayClaim(slot: number, record: SlotRecord, me: Claimant): boolean {
+  const last = record.owner ?? record.next;
+  if (record.owner === null && last === me.term) return true;
+  if (me.early) return false;
+  if (last === null) return me.placement.ownerOf(slot) === me.term;
+  return !me.living.has(last) && me.placement.heirOf(last) === me.term;
 }
 
 /** One Txn over `slots`; undefined when one of them changed meanwhile: the next reading tells. */
 async function claimSome(
   store: ShardStore,
   me: Claimant,
-  slots: readonly (Claimed & { modRevision: number })[],
-  from: number,
+  view: SlotView,
+  slots: readonly Claimable[],
 ): Promise<Claimed[] | undefined> {
+  const from = me.nextSeq();
   const compares: Compare[] = [];
   const changes: Change[] = [];
   const claimed: Claimed[] = [];
   const dead = new Set<string>();
-  for (const { slot, record, modRevision } of slots) {
+  for (const { slot, record, modRevision, direct } of slots) {
     const segments = [...record.segments, { term: me.term, from, to: null }];
-    const mine: SlotRecord = { ...record, owner: me.term, segments };
+    const mine: SlotRecord = { ...record, owner: me.term, next: null, segments };
     compares.push({ key: slotKey(slot), modRevision });
     changes.push({ put: slotKey(slot), value: encodeRecord(mine) });
-    claimed.push({ slot, record: mine });
-    if (record.owner !== null) dead.add(record.owner);
+    claimed.push({ slot, record: mine, direct });
+    const last = record.owner ?? record.next;
+    if (last !== null && !direct) dead.add(last);
   }
   for (const term of dead) compares.push({ key: termKey(term), modRevision: 0 });
   const result = await store.txn({ compares, changes });
-  return result.succeeded ? claimed : undefined;
+  if (!result.succeeded) return undefined;
+  view.wrote(
+    claimed.map(({ slot, record }) => [slot, record] as const),
+    result.revision,
+  );
+  return claimed;
 }

@@ -24,8 +24,10 @@ import {
   encodeTermRecord,
   journalKey,
   patchTermSeq,
+  patchTermState,
   termKey,
   type TermRecord,
+  type TermState,
 } from '../slots/records.ts';
 import type { ProcessIdentity } from './messages.ts';
 
@@ -105,6 +107,7 @@ export class Term {
       version: process.version,
       lane,
       born,
+      state: 'serving',
       seq: 0,
     };
     const value = encodeTermRecord(record);
@@ -117,6 +120,16 @@ export class Term {
     if (!result.succeeded) throw new ShardError('refused', `term ${id} exists already`);
     if (lease !== '') keeper.keep(store.name, lease);
     return new Term(store, clock, observer, id, lease, value, result.revision);
+  }
+
+  /** Of the term key, as its last round trip left it; 0 when the key is gone. */
+  get keyRevision(): number {
+    return this.revision;
+  }
+
+  /** Goes with the next commit. */
+  setState(state: TermState): void {
+    patchTermState(this.value, state);
   }
 
   /** Stops all waiting for the shard: pending and later calls reject with TermAbandoned. */

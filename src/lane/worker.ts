@@ -47,8 +47,16 @@ async function stop(): Promise<void> {
 export default function run(task: LaneTask): Promise<void> | null {
   switch (task.kind) {
     case 'batch':
-      lane?.submit(task.buffer, task.length);
+      lane?.submit(task.buffer, task.length, task.seen);
       return null;
+    case 'wanted':
+      lane?.want(task.slots);
+      return null;
+    case 'reach':
+      lane?.reach(task.reachable);
+      return null;
+    case 'leave':
+      return lane?.leave() ?? null;
     case 'start':
       start(task);
       return null;

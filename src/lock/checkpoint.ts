@@ -6,6 +6,7 @@
  *   chunk      := version:u8 flags:u8 slot:varint counter:varint index:varint record* crc32:u32
  *   record     := head:u8 body                          head = kind | flags
  *   claim      := fencingToken:varint claim
+ *   left       := leftMs:varint                          of the claim before it; in a hand-over only
  *   ended      := ageMs:varint low:u32 high:u32          oldest first
  *   sum        := claims:varint ended:varint             last record of the last chunk
  *
@@ -14,7 +15,8 @@
  * checkpoint is noticed.
  */
 import { crc32 } from 'node:zlib';
-import { LIMITS } from '../limits.ts';
+import { LIMITS, ttlPadMs } from '../limits.ts';
+import type { ClaimTable } from './claims.ts';
 import {
   ByteReader,
   ByteWriter,
@@ -29,13 +31,14 @@ import { SLOT_MAX } from './effects.ts';
 import type { Slot } from './slot.ts';
 
 export const CHECKPOINT_VERSION = 1;
-const RecordKind = { claim: 1, ended: 2, sum: 3 } as const;
+const RecordKind = { claim: 1, ended: 2, sum: 3, left: 4 } as const;
 const KIND_BITS = 0x0f;
 const LAST_CHUNK = 1;
 
 const CRC_BYTES = 4;
 const CHUNK_HEAD_BYTES_MAX = 2 + 3 + 8 + 4;
-const RECORD_BYTES_MAX = 1 + 8 + CLAIM_BYTES_MAX;
+/** A claim with the time that it has left. */
+const RECORD_BYTES_MAX = 1 + 8 + CLAIM_BYTES_MAX + 1 + 8;
 const CHUNK_INDEX_MAX = 0xffff;
 /** Smaller chunks than this would not hold every record. */
 export const CHUNK_BYTES_MIN = CHUNK_HEAD_BYTES_MAX + RECORD_BYTES_MAX + CRC_BYTES;
@@ -91,8 +94,12 @@ class ChunkWriter {
 /**
  * The state of the slot as it is now, in chunks of at most `chunkBytes`
  * (≥ CHUNK_BYTES_MIN); at least one. Ages of ended tokens are as of the last op.
+ *
+ * @param handOverAt when the slot is handed over: monotonic ms from which the
+ *   time that each claim has left counts; a claim whose grant or renewal is
+ *   still under way has all of it
  */
-export function encodeCheckpoint(slot: Slot, chunkBytes: number): Uint8Array[] {
+export function encodeCheckpoint(slot: Slot, chunkBytes: number, handOverAt?: number): Uint8Array[] {
   const chunks = new ChunkWriter(slot, chunkBytes);
   const { claims } = slot;
   for (const row of claims.rows()) {
@@ -100,6 +107,9 @@ export function encodeCheckpoint(slot: Slot, chunkBytes: number): Uint8Array[] {
     writer.u8(RecordKind.claim | claimFlags(claims, row));
     writer.varint(claims.fencingToken(row));
     writeClaim(writer, claims, row);
+    if (handOverAt === undefined) continue;
+    writer.u8(RecordKind.left);
+    writer.varint(leftMs(claims, row, handOverAt));
   }
   slot.ended.each((low, high, ageMs) => {
     const writer = chunks.record();
@@ -115,18 +125,26 @@ export function encodeCheckpoint(slot: Slot, chunkBytes: number): Uint8Array[] {
   return chunks.finish();
 }
 
+function leftMs(claims: ClaimTable, row: number, now: number): number {
+  const freeAt = claims.freeAt(row);
+  const ttlMs = claims.ttlMs(row);
+  return Math.ceil(freeAt === Infinity ? ttlMs + ttlPadMs(ttlMs) : Math.max(0, freeAt - now));
+}
+
 /** What a checkpoint holds, in its order. The claim is a cursor, valid during the call. */
 export interface CheckpointVisitor {
   /** First. */
   state(slot: number, counter: number): void;
   claim(claim: ClaimRecord): void;
+  /** Behind the claim that it is of. */
+  left(leftMs: number): void;
   ended(low: number, high: number, ageMs: number): void;
 }
 
 /** @throws JournalError; then what was shown does not count */
 export function readCheckpoint(chunks: readonly Uint8Array[], visitor: CheckpointVisitor): void {
   if (chunks.length === 0) throw new JournalError('a checkpoint without chunks', 0);
-  const totals = { slot: 0, counter: 0, claims: 0, ended: 0, summed: false };
+  const totals = { slot: 0, counter: 0, afterClaim: false, claims: 0, ended: 0, summed: false };
   for (let index = 0; index < chunks.length; index++) {
     const reader = openChunk(chunks[index], index === chunks.length - 1);
     const slot = reader.varint('slot', 0, SLOT_MAX);
@@ -149,12 +167,16 @@ export function readCheckpoint(chunks: readonly Uint8Array[], visitor: Checkpoin
  * Fills an empty slot. Claims are unarmed (see `rearm`); ended tokens are as
  * old as they were, from `now` (monotonic ms): rather remembered too long.
  *
+ * @param direct the slot was handed to this very owner, and nothing happened
+ *   since: claims have the time that they had left, counted from `now`. Anyone
+ *   else must not heed it: an owner in between may have renewed them
  * @throws JournalError; the slot must not be used then
  */
-export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: number): void {
+export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: number, direct = false): void {
   if (slot.counter !== 0 || slot.claims.count !== 0)
     throw new RangeError('a checkpoint is loaded into a slot in use');
   const { claims, ended } = slot;
+  let row = 0;
   readCheckpoint(chunks, {
     state(number, counter) {
       if (number !== slot.number)
@@ -165,7 +187,14 @@ export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: n
       if (claims.find(claim.bytes, claim.keyAt, claim.keyLength, claim.hash | 0) !== 0) {
         throw new JournalError(`claim ${claim.fencingToken} holds what another claim holds`, claim.keyAt);
       }
-      claims.insert(claim, claim.fencingToken, claim.ttlMs);
+      row = claims.insert(claim, claim.fencingToken, claim.ttlMs);
+    },
+    left(leftMs) {
+      if (!direct) return;
+      const ttlMs = claims.ttlMs(row);
+      const padMs = ttlPadMs(ttlMs);
+      const left = Math.min(leftMs, ttlMs + padMs);
+      claims.arm(row, claims.fencingToken(row), now + Math.max(0, left - padMs), now + left);
     },
     ended: (low, high, ageMs) => ended.restore(low, high, ageMs, now),
   });
@@ -190,6 +219,8 @@ function openChunk(chunk: Uint8Array, last: boolean): ByteReader {
 
 interface Totals {
   counter: number;
+  /** The record before was a claim. */
+  afterClaim: boolean;
   claims: number;
   ended: number;
   summed: boolean;
@@ -203,6 +234,8 @@ function readRecord(reader: ByteReader, totals: Totals, visitor: CheckpointVisit
   const head = reader.u8();
   const kind = head & KIND_BITS;
   const flags = head & ~KIND_BITS;
+  const { afterClaim } = totals;
+  totals.afterClaim = kind === RecordKind.claim;
   if (kind === RecordKind.claim) {
     claim.fencingToken = reader.varint('fencingToken', 1, totals.counter);
     readClaim(reader, flags, claim);
@@ -211,6 +244,11 @@ function readRecord(reader: ByteReader, totals: Totals, visitor: CheckpointVisit
     return;
   }
   if (flags !== 0) reader.fail('a record with flags of a later version', headAt);
+  if (kind === RecordKind.left) {
+    if (!afterClaim) reader.fail('a time left that is of no claim', headAt);
+    visitor.left(reader.varint('leftMs', 0, Number.MAX_SAFE_INTEGER));
+    return;
+  }
   if (kind === RecordKind.ended) {
     const ageMs = reader.varint('ageMs', 0, Number.MAX_SAFE_INTEGER);
     if (++totals.ended > LIMITS.endedTokensMax) reader.fail('too many ended tokens', headAt);

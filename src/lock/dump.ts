@@ -45,6 +45,7 @@ export type EffectDescription = { readonly slot: number; readonly number: number
 export type CheckpointDescription =
   | { readonly record: 'state'; readonly slot: number; readonly counter: number }
   | ({ readonly record: 'claim'; readonly fencingToken: number } & ClaimDescription)
+  | { readonly record: 'left'; readonly leftMs: number }
   | { readonly record: 'ended'; readonly tokenFingerprint: string; readonly ageMs: number };
 
 /** The effects of one entry, the bytes of a `journal/…` key. @throws JournalError */
@@ -61,6 +62,7 @@ export function describeCheckpoint(chunks: readonly Uint8Array[]): CheckpointDes
     state: (slot, counter) => records.push({ record: 'state', slot, counter }),
     claim: (claim) =>
       records.push({ record: 'claim', fencingToken: claim.fencingToken, ...describeClaim(claim) }),
+    left: (leftMs) => records.push({ record: 'left', leftMs }),
     ended: (low, high, ageMs) =>
       records.push({ record: 'ended', tokenFingerprint: hex(high) + hex(low), ageMs }),
   });

@@ -49,14 +49,18 @@ export function replayEntry(
 }
 
 /**
- * Gives every claim its whole TTL again, from `now` (monotonic ms): its former
- * owner may have answered a renewal that no journal knows. `visit` schedules it.
+ * Gives every unarmed claim its whole TTL again, from `now` (monotonic ms): its
+ * former owner may have answered a renewal that no journal knows. Claims of a
+ * slot that was handed over have the time that they had left. `visit` schedules
+ * each claim.
  */
 export function rearm(slot: Slot, now: number, visit: (row: number) => void): void {
   const { claims } = slot;
   for (const row of claims.rows()) {
-    const ttlMs = claims.ttlMs(row);
-    claims.arm(row, claims.fencingToken(row), now + ttlMs, now + ttlMs + ttlPadMs(ttlMs));
+    if (claims.freeAt(row) === Infinity) {
+      const ttlMs = claims.ttlMs(row);
+      claims.arm(row, claims.fencingToken(row), now + ttlMs, now + ttlMs + ttlPadMs(ttlMs));
+    }
     visit(row);
   }
 }

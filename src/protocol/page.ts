@@ -1,13 +1,19 @@
 /**
  * A page of a listing on its way from a lane to the front, as the `page`
- * section of an answer. Private to one process: clients see it as JSON.
+ * section of an answer, perhaps by way of another process. Clients see it as JSON.
  *
- *   page  := next:u32 count:u32 entry*       little-endian
+ *   page  := next:u32 count:u32 entry* cover           little-endian
  *   entry := slot:u16 keyLength:u16 key state          (state as in protocol/answer.ts)
+ *   cover := from:u16 bits:u8*                         to the page's end
  *
  * Entries are ordered by slot, then by the bytes of the key. `next` is the slot
  * to go on from, the number of slots when nothing is left; when the last entry
  * is of that very slot, the next page begins behind its key.
+ *
+ * The cover tells which slots the page speaks for: bit i % 8 of byte i / 8 is
+ * set when the lane owned slot from + i and looked at it. Only so can be told
+ * whether all pages together have a gap, or two pages the same slot, when slots
+ * changed hands meanwhile.
  *
  * The request is an Op of kind list: `hash` the index of the shard in the
  * shards file, key the prefix, owner the owner wanted (empty: all), ttlMs the
@@ -48,15 +54,36 @@ export function addToListPage(
   page.view.setUint32(4, page.view.getUint32(4, true) + 1, true);
 }
 
-/** Ends the page and makes it the detail of `answer`, which gets status 200 and no code. */
-export function endListPage(page: GrowingBytes, nextSlot: number, answer: Answer): void {
+/**
+ * Ends the page and makes it the detail of `answer`, which gets status 200 and no code.
+ * @param covered the slots it speaks for, in rising order
+ */
+export function endListPage(
+  page: GrowingBytes,
+  nextSlot: number,
+  covered: readonly number[],
+  answer: Answer,
+): void {
   page.view.setUint32(0, nextSlot, true);
+  writeCover(page, covered);
   answer.status = 200;
   answer.code = 0;
   answer.sections = Section.detail;
   answer.detailBytes = page.bytes;
   answer.detailAt = 0;
   answer.detailLength = page.length;
+}
+
+function writeCover(page: GrowingBytes, covered: readonly number[]): void {
+  const from = covered[0] ?? 0;
+  const size = covered.length === 0 ? 0 : ((covered[covered.length - 1] - from) >> 3) + 1;
+  page.ensure(2 + size);
+  const { view, bytes, length } = page;
+  view.setUint16(length, from, true);
+  const at = length + 2;
+  bytes.fill(0, at, at + size);
+  for (const slot of covered) bytes[at + ((slot - from) >> 3)] |= 1 << ((slot - from) & 7);
+  page.length = at + size;
 }
 
 /** A page being read: one entry at a time. */
@@ -92,4 +119,17 @@ export function readListEntry(
   page.keyAt = at + ENTRY_HEAD_BYTES;
   page.stateAt = page.keyAt + page.keyLength;
   return readState(source, page.stateAt, end, state);
+}
+
+/** The slots that the page speaks for: `at` is where its last entry ended, `end` its end. */
+export function readListCover({ view, bytes }: ByteSource, at: number, end: number): number[] {
+  if (at + 2 > end) throw new ProtocolError(`cover at ${at}: its head is cut off`);
+  const from = view.getUint16(at, true);
+  const slots: number[] = [];
+  for (let byte = at + 2; byte < end; byte++) {
+    for (let bit = 0; bit < 8; bit++) {
+      if ((bytes[byte] & (1 << bit)) !== 0) slots.push(from + (byte - at - 2) * 8 + bit);
+    }
+  }
+  return slots;
 }

@@ -10,10 +10,14 @@
  *     get     (4) := nameLength:u16 name
  *     verify  (5) := fencingToken:u64 nameLength:u16 tokenLength:u8 name token
  *     ping    (7) := (empty)
+ *   and, between processes only (peers/frame.ts),
+ *     list    (6) := ttlMs:u32 fencingToken:u64 nameLength:u16 tokenLength:u8 ownerLength:u16
+ *                    metadataLength:u16 name token owner metadata
  *
  * A frame whose sizes do not add up is refused as a whole, before any request
  * of it is looked at; a wrong request in a sound frame spoils only itself.
  */
+import { LIMITS } from '../limits.ts';
 import { Kind, OpFlag, type Op } from '../op.ts';
 import { copyBytes, type GrowingBytes, readU64, writeU64 } from './bytes.ts';
 import { makeToken } from './token.ts';
@@ -32,8 +36,21 @@ export const PING = 7;
 
 export const REQUEST_HEAD_BYTES = 8;
 /** Head and fixed fields, by op; 0 = no such op. */
-const FIXED_BYTES = [0, 19, 17, 11, 10, 19, 0, REQUEST_HEAD_BYTES] as const;
+const FIXED_BYTES = [0, 19, 17, 11, 10, 19, 27, REQUEST_HEAD_BYTES] as const;
 const OPS_MAX = FIXED_BYTES.length - 1;
+
+/** Fields that not every op has, in the order of the grammar. */
+const Field = { ttl: 1, fencing: 2, token: 4, owner: 8, metadata: 16 } as const;
+/** By op; a name has every op but ping. */
+const FIELDS = [
+  0,
+  Field.ttl | Field.token | Field.owner | Field.metadata,
+  Field.ttl | Field.token | Field.metadata,
+  Field.token,
+  0,
+  Field.fencing | Field.token,
+  Field.ttl | Field.fencing | Field.token | Field.owner | Field.metadata,
+] as const;
 
 /** How many requests the frame holds; -1: its sizes do not add up to its length, or it is empty. */
 export function countRequests(view: DataView, length: number): number {
@@ -72,7 +89,7 @@ export function parseRequest(bytes: Uint8Array, view: DataView, at: number, op: 
   op.tokenLength = 0;
   op.ownerLength = 0;
   op.metadataLength = 0;
-  const fixed = kind > OPS_MAX ? 0 : FIXED_BYTES[kind];
+  const fixed = kind > OPS_MAX || kind === Kind.list ? 0 : FIXED_BYTES[kind];
   if (fixed === 0) return 'no such op';
   if (size < fixed) return 'the request is shorter than the fixed fields of its op';
   if (flags > OpFlag.full || (flags !== 0 && kind !== Kind.acquire && kind !== Kind.renew)) {
@@ -185,41 +202,105 @@ function giveToken(op: Op): void {
 export function writeRequest(out: GrowingBytes, op: Op): void {
   const { kind } = op;
   const fixed = FIXED_BYTES[kind];
-  const hasToken = kind !== Kind.get && kind !== PING;
+  if (kind === PING) {
+    writeHead(out, op, fixed);
+    return;
+  }
+  const fields = FIELDS[kind];
   const size =
     fixed +
-    (kind === PING ? 0 : op.keyLength) +
-    (hasToken ? op.tokenLength : 0) +
-    (kind === Kind.acquire ? op.ownerLength : 0) +
-    (kind === Kind.acquire || kind === Kind.renew ? op.metadataLength : 0);
-  out.ensure(size);
+    op.keyLength +
+    (fields & Field.token ? op.tokenLength : 0) +
+    (fields & Field.owner ? op.ownerLength : 0) +
+    (fields & Field.metadata ? op.metadataLength : 0);
+  const at = writeHead(out, op, size);
   const { view, bytes } = out;
-  const at = out.length;
-  view.setUint16(at, size, true);
-  view.setUint8(at + 2, kind);
-  view.setUint8(at + 3, op.flags & OpFlag.full);
-  view.setUint32(at + 4, op.id, true);
-  out.length = at + size;
-  if (kind === PING) return;
   let field = at + REQUEST_HEAD_BYTES;
-  if (kind === Kind.acquire || kind === Kind.renew) {
+  if (fields & Field.ttl) {
     view.setUint32(field, op.ttlMs, true);
     field += 4;
-  } else if (kind === Kind.verify) {
+  }
+  if (fields & Field.fencing) {
     writeU64(view, field, op.fencingToken);
     field += 8;
   }
   view.setUint16(field, op.keyLength, true);
-  if (hasToken) view.setUint8(field + 2, op.tokenLength);
-  field += 3;
-  if (kind === Kind.acquire) {
+  field += 2;
+  if (fields & Field.token) view.setUint8(field++, op.tokenLength);
+  if (fields & Field.owner) {
     view.setUint16(field, op.ownerLength, true);
     field += 2;
   }
-  if (kind === Kind.acquire || kind === Kind.renew) view.setUint16(field, op.metadataLength, true);
+  if (fields & Field.metadata) view.setUint16(field, op.metadataLength, true);
   let to = copyBytes(op.bytes, op.keyAt, op.keyLength, bytes, at + fixed);
-  if (hasToken) to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
-  if (kind === Kind.acquire) to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
-  if (kind === Kind.acquire || kind === Kind.renew)
-    copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+  if (fields & Field.token) to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
+  if (fields & Field.owner) to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
+  if (fields & Field.metadata) copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+}
+
+/** Makes room for the whole request; returns where it begins. */
+function writeHead(out: GrowingBytes, op: Op, size: number): number {
+  out.ensure(size);
+  const at = out.length;
+  out.view.setUint16(at, size, true);
+  out.view.setUint8(at + 2, op.kind);
+  out.view.setUint8(at + 3, op.flags & OpFlag.full);
+  out.view.setUint32(at + 4, op.id, true);
+  out.length = at + size;
+  return at;
+}
+
+/**
+ * Moves `op` over a request that a peer's front has checked: its texts are
+ * taken as they are and its token is in the stored form already, also one that
+ * the front made. Only what memory safety needs is looked at. Flags, slot,
+ * hash, receivedAt and connection are the caller's.
+ *
+ * Returns where the request ends, at most `end`; -1: its lengths do not fit.
+ */
+export function readCheckedRequest(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  end: number,
+  op: Op,
+): number {
+  if (at + REQUEST_HEAD_BYTES > end) return -1;
+  const next = at + view.getUint16(at, true);
+  const kind = view.getUint8(at + 2);
+  if (next > end || kind === 0 || kind >= PING) return -1;
+  const texts = at + FIXED_BYTES[kind];
+  if (texts > next) return -1;
+  const fields = FIELDS[kind];
+  op.bytes = bytes;
+  op.kind = kind;
+  op.id = view.getUint32(at + 4, true);
+  let field = at + REQUEST_HEAD_BYTES;
+  op.ttlMs = fields & Field.ttl ? view.getUint32(field, true) : 0;
+  if (fields & Field.ttl) field += 4;
+  op.fencingToken = fields & Field.fencing ? readU64(view, field) : 0;
+  if (fields & Field.fencing) field += 8;
+  op.keyLength = view.getUint16(field, true);
+  field += 2;
+  op.tokenLength = fields & Field.token ? view.getUint8(field++) : 0;
+  op.ownerLength = fields & Field.owner ? view.getUint16(field, true) : 0;
+  if (fields & Field.owner) field += 2;
+  op.metadataLength = fields & Field.metadata ? view.getUint16(field, true) : 0;
+  op.keyAt = texts;
+  op.tokenAt = texts + op.keyLength;
+  op.ownerAt = op.tokenAt + op.tokenLength;
+  op.metadataAt = op.ownerAt + op.ownerLength;
+  return op.metadataAt + op.metadataLength === next && isPlausible(op) ? next : -1;
+}
+
+/** Within the bounds that tables and buffers are made for. */
+function isPlausible(op: Op): boolean {
+  if (op.keyLength > LIMITS.nameBytesMax || op.ownerLength > LIMITS.ownerBytesMax) return false;
+  if (op.metadataLength > LIMITS.metadataBytesMax || op.fencingToken > Number.MAX_SAFE_INTEGER) return false;
+  if (op.kind === Kind.list) return op.tokenLength <= LIMITS.tokenBytesMax;
+  if (op.keyLength === 0 || (op.ttlMs !== 0 && checkTtl(op.ttlMs) !== '')) return false;
+  if (op.tokenLength === 0) return op.kind === Kind.get || (op.kind === Kind.verify && op.fencingToken !== 0);
+  if (op.fencingToken !== 0) return false;
+  const packed = op.tokenLength === UUID_BYTES;
+  return packed || (op.tokenLength >= LIMITS.tokenBytesMin && op.tokenLength <= LIMITS.tokenBytesMax);
 }

@@ -103,8 +103,11 @@ export const batchResults = z.object({
   ),
 });
 
+/** Codes that clients may meet. */
+const shownCodes = (Object.keys(CODES) as ErrorCode[]).filter((code) => code !== 'not_owner');
+
 const errorFields = {
-  code: z.enum(Object.keys(CODES) as [ErrorCode, ...ErrorCode[]]),
+  code: z.enum(shownCodes),
   detail: z.string(),
   retryable: z.boolean(),
   retryAfterMs: z.int().optional(),

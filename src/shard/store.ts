@@ -191,6 +191,17 @@ export async function eachEntry(
   }
 }
 
+/** No revision gets there, so a compare with it never holds. */
+const NEVER = Number.MAX_SAFE_INTEGER;
+
+/** Reads at most LIMITS.txnOpsMax keys at one revision, in one round trip; those that exist, in the order of `keys`. */
+export async function getMany(store: ShardStore, keys: readonly string[]): Promise<readonly KeyValue[]> {
+  if (keys.length === 0) return [];
+  const compares = [{ key: keys[0], modRevision: NEVER }];
+  const { found } = await store.txn({ compares, changes: [], orElseGet: keys });
+  return found;
+}
+
 /** Keeps leases alive from a thread of its own, only while the lane's progress moves. */
 export interface LeaseKeeper {
   keep(shard: string, lease: string): void;

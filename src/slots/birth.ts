@@ -153,15 +153,17 @@ async function fill(store: ShardStore, cluster: ClusterRecord): Promise<void> {
   for (let at = 0; at < slots.length; at += step) await fillSome(store, slots.slice(at, at + step));
 }
 
+/** Those that another process has put meanwhile are left as they are. */
 async function fillSome(store: ShardStore, slots: readonly number[]): Promise<void> {
   const value = encodeRecord(NEW_SLOT);
-  const compares: Compare[] = slots.map((slot) => ({ key: slotKey(slot), modRevision: 0 }));
-  const changes: Change[] = slots.map((slot) => ({ put: slotKey(slot), value }));
-  const result = await store.txn({ compares, changes });
-  if (result.succeeded || slots.length === 1) return;
-  const middle = slots.length >> 1;
-  await fillSome(store, slots.slice(0, middle));
-  await fillSome(store, slots.slice(middle));
+  for (let missing = slots.map(slotKey); missing.length > 0;) {
+    const compares: Compare[] = missing.map((key) => ({ key, modRevision: 0 }));
+    const changes: Change[] = missing.map((key) => ({ put: key, value }));
+    const { succeeded, found } = await store.txn({ compares, changes, orElseGet: missing });
+    if (succeeded) return;
+    const there = new Set(found.map(({ key }) => key));
+    missing = missing.filter((key) => !there.has(key));
+  }
 }
 
 async function markBorn(store: ShardStore): Promise<void> {

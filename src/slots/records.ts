@@ -6,6 +6,7 @@
  * means "not here", never "free".
  */
 import { Buffer } from 'node:buffer';
+import { LIMITS } from '../limits.ts';
 
 const PREFIX = 'holdfast/';
 
@@ -52,6 +53,10 @@ export function checkpointKey(slot: number, position: Position, chunk: number): 
   return checkpointPrefix(slot, position) + String(chunk).padStart(4, '0');
 }
 
+export function slotOfCheckpointKey(key: string): number {
+  return Number(key.slice(CHECKPOINT_PREFIX.length, CHECKPOINT_PREFIX.length + SLOT_DIGITS));
+}
+
 /** A place in a journal: all effects of `term` in entries up to and with `seq`. */
 export interface Position {
   readonly term: string;
@@ -68,19 +73,31 @@ export interface Segment {
 
 export interface CheckpointRef extends Position {
   readonly chunks: number;
+  /** Of all chunks together. */
+  readonly bytes: number;
 }
 
 export interface SlotRecord {
   /** Raised whenever the slot moves to another shard. */
   readonly epoch: number;
-  /** The term that may write for the slot; null: none yet. */
+  /** The term that may write for the slot; null: none just now. */
   readonly owner: string | null;
+  /** Without an owner: the term that it was handed to, and that alone may claim it while it lives. */
+  readonly next: string | null;
   readonly checkpoint: CheckpointRef | null;
   /** The journal since the checkpoint, oldest first. */
   readonly segments: readonly Segment[];
 }
 
-export const NEW_SLOT: SlotRecord = { epoch: 1, owner: null, checkpoint: null, segments: [] };
+export const NEW_SLOT: SlotRecord = { epoch: 1, owner: null, next: null, checkpoint: null, segments: [] };
+
+/**
+ * - serving: takes slots
+ * - leaving: its process stops; it hands its slots over and gets no others
+ * - isolated: other processes do not reach its process; likewise, while that lasts
+ */
+export const TERM_STATES = ['serving', 'leaving', 'isolated'] as const;
+export type TermState = (typeof TERM_STATES)[number];
 
 export interface TermRecord {
   readonly process: string;
@@ -89,7 +106,8 @@ export interface TermRecord {
   readonly lane: number;
   /** The store's revision just before the term began: orders terms by age. */
   readonly born: number;
-  /** Fixed width, last: the commit path overwrites it in place. */
+  /** Fixed width, last: the commit path overwrites both in place. */
+  readonly state: TermState;
   readonly seq: number;
 }
 
@@ -114,18 +132,37 @@ export function encodeRecord(record: SlotRecord | ClusterRecord): Uint8Array {
   return Buffer.from(JSON.stringify(record));
 }
 
+/** Without what version 0.1.0 did not write yet. */
+type StoredSlotRecord = Omit<SlotRecord, 'next' | 'checkpoint'> & {
+  readonly next?: string | null;
+  readonly checkpoint: (Omit<CheckpointRef, 'bytes'> & { readonly bytes?: number }) | null;
+};
+
 export function decodeSlotRecord(value: Uint8Array): SlotRecord {
-  return JSON.parse(Buffer.from(value).toString('utf8')) as SlotRecord;
+  const record = JSON.parse(Buffer.from(value).toString('utf8')) as StoredSlotRecord;
+  const { next = null, checkpoint } = record;
+  if (checkpoint === null) return { ...record, next, checkpoint };
+  const bytes = checkpoint.bytes ?? checkpoint.chunks * LIMITS.checkpointChunkBytes;
+  return { ...record, next, checkpoint: { ...checkpoint, bytes } };
 }
 
 export function decodeClusterRecord(value: Uint8Array): ClusterRecord {
   return JSON.parse(Buffer.from(value).toString('utf8')) as ClusterRecord;
 }
 
-/** A term's value with room to overwrite the seq: `…,"seq":"000000000000"}`. */
+/** A term's value with room to overwrite state and seq: `…,"state":"s","seq":"000000000000"}`. */
 export function encodeTermRecord(record: TermRecord): Uint8Array {
-  const { seq, ...rest } = record;
-  return Buffer.from(JSON.stringify({ ...rest, seq: String(seq).padStart(SEQ_DIGITS, '0') }));
+  const { state, seq, ...rest } = record;
+  const fixed = { state: state[0], seq: String(seq).padStart(SEQ_DIGITS, '0') };
+  return Buffer.from(JSON.stringify({ ...rest, ...fixed }));
+}
+
+/** Bytes of a term's value from its state's letter on. */
+const FROM_STATE = 's","seq":"'.length + SEQ_DIGITS + '"}'.length;
+
+/** Overwrites the state in a value that encodeTermRecord made. */
+export function patchTermState(value: Uint8Array, state: TermState): void {
+  value[value.length - FROM_STATE] = state.charCodeAt(0);
 }
 
 /** Overwrites the seq in a value that encodeTermRecord made. */
@@ -138,6 +175,10 @@ export function patchTermSeq(value: Uint8Array, seq: number): void {
 }
 
 export function decodeTermRecord(value: Uint8Array): TermRecord {
-  const record = JSON.parse(Buffer.from(value).toString('utf8')) as Omit<TermRecord, 'seq'> & { seq: string };
-  return { ...record, seq: Number(record.seq) };
+  const record = JSON.parse(Buffer.from(value).toString('utf8')) as Omit<TermRecord, 'state' | 'seq'> & {
+    state: string;
+    seq: string;
+  };
+  const state = TERM_STATES.find((name) => name[0] === record.state) ?? 'serving';
+  return { ...record, state, seq: Number(record.seq) };
 }

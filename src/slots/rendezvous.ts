@@ -20,9 +20,10 @@ export interface Candidate {
   readonly weight: number;
 }
 
-/** A plan is no secret and must not depend on the cluster: two fixed keys, so that shards and lanes draw independently. */
+/** A plan is no secret and must not depend on the cluster: fixed keys, so that shards, lanes and heirs draw independently. */
 const SHARD_DRAW: HashKey = { k0: 0x72616873, k1: 0x64736f74 };
 const LANE_DRAW: HashKey = { k0: 0x656e616c, k1: 0x736f7473 };
+const HEIR_DRAW: HashKey = { k0: 0x72696568, k1: 0x736f7473 };
 
 /**
  * The name of the shard that should hold the slot. Equal draws go to the name
@@ -31,41 +32,43 @@ const LANE_DRAW: HashKey = { k0: 0x656e616c, k1: 0x736f7473 };
  * @throws RangeError when no shard has a weight above 0
  */
 export function shardOf(slot: number, shards: readonly Candidate[]): string {
-  return best(slot, shards, SHARD_DRAW);
+  return best(slot, shards);
 }
 
 /**
  * The term (any set of unique names) that should own the slot: each with the
- * same chance, independent of `shardOf`.
+ * same chance, independent of `shardOf`; undefined when there is none.
  */
-export function ownerOf(slot: number, terms: readonly string[]): string {
-  return best(
-    slot,
-    terms.map((name) => ({ name, weight: 1 })),
-    LANE_DRAW,
-  );
+export function ownerOf(slot: number, terms: readonly string[]): string | undefined {
+  return lowest(slot, terms);
 }
 
-/** The lane, of 0 … lanes−1, that should work on the slot: each with the same chance, independent of `shardOf`. */
-export function laneOf(slot: number, lanes: number): number {
-  let winner = 0;
+/** The one heir of all slots of a term that is over, of the terms that live. */
+export function heirOf(term: string, terms: readonly string[]): string | undefined {
+  const { written } = encoder.encodeInto(term, scratch);
+  return lowest(hashBytes(scratch, 0, written, HEIR_DRAW), terms);
+}
+
+/** Equal draws go to the name that comes first. */
+function lowest(number: number, names: readonly string[]): string | undefined {
+  let winner: string | undefined;
   let smallest = Infinity;
-  for (let lane = 0; lane < lanes; lane++) {
-    const cost = draw(slot, String(lane), LANE_DRAW);
-    if (cost < smallest) {
+  for (const name of names) {
+    const cost = draw(number, name, LANE_DRAW);
+    if (cost < smallest || (cost === smallest && name < winner!)) {
       smallest = cost;
-      winner = lane;
+      winner = name;
     }
   }
   return winner;
 }
 
-function best(slot: number, candidates: readonly Candidate[], key: HashKey): string {
+function best(slot: number, candidates: readonly Candidate[]): string {
   let winner: string | undefined;
   let smallest = Infinity;
   for (const { name, weight } of candidates) {
     if (!(weight > 0)) continue;
-    const cost = draw(slot, name, key) / weight;
+    const cost = draw(slot, name, SHARD_DRAW) / weight;
     if (cost < smallest || (cost === smallest && name < winner!)) {
       smallest = cost;
       winner = name;
@@ -78,7 +81,7 @@ function best(slot: number, candidates: readonly Candidate[], key: HashKey): str
 const scratch = new Uint8Array(4 + 3 * 64);
 const encoder = new TextEncoder();
 
-/** −ln(u), where u is uniform in (0, 1) and depends on slot and name alone. */
+/** −ln(u), where u is uniform in (0, 1) and depends on slot (32 bits) and name alone. */
 function draw(slot: number, name: string, key: HashKey): number {
   if (name.length > 64) throw new RangeError('a candidate has a name of at most 64 characters');
   scratch[0] = slot;

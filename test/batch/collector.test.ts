@@ -7,16 +7,16 @@ import { Op } from '../../src/op.ts';
 import { Buffers } from '../../src/lane/buffers.ts';
 
 class Gate implements LaneGate {
-  readonly sent: { lane: number; ids: number[]; length: number }[] = [];
+  readonly sent: { lane: number; ids: number[]; length: number; seen: number }[] = [];
 
   readonly taken: (() => void)[] = [];
 
-  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
+  send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void {
     this.taken.push(taken);
     const ids: number[] = [];
     const op = new Op();
     for (let at = 0; at < length; ids.push(op.id)) at = readRecord(new BatchBytes(buffer, length), at, op);
-    this.sent.push({ lane, ids, length });
+    this.sent.push({ lane, ids, length, seen });
   }
 }
 
@@ -76,4 +76,42 @@ test('a lane that has not taken two batches gets the next one when it takes one'
   collector.add(0, opOf(5));
   await turn();
   expect(gate.sent[3].ids).toEqual([5]);
+});
+
+test('what was routed before an announcement leaves before it is seen', async () => {
+  const gate = new Gate();
+  const collector = new Collector(2, gate, new Buffers());
+  collector.add(0, opOf(1));
+  collector.raise(0, 1);
+  collector.add(0, opOf(2));
+  collector.raise(1, 7);
+  collector.add(1, opOf(3));
+  expect(gate.sent.map(({ ids, seen }) => [ids, seen])).toEqual([[[1], 0]]);
+  await turn();
+  expect(gate.sent.slice(1).map(({ lane, ids, seen }) => [lane, ids, seen])).toEqual([
+    [0, [2], 1],
+    [1, [3], 7],
+  ]);
+});
+
+test('a lane is told what was seen, also when there is no op for it or it has taken nothing yet', async () => {
+  const gate = new Gate();
+  const collector = new Collector(1, gate, new Buffers());
+  for (const id of [1, 2]) {
+    collector.add(0, opOf(id));
+    await turn();
+  }
+  collector.raise(0, 1);
+  collector.report(0);
+  collector.raise(0, 2);
+  collector.report(0);
+  await turn();
+  expect(gate.sent.slice(2).map(({ ids, length, seen }) => [ids, length, seen])).toEqual([[[], 0, 2]]);
+  collector.raise(0, 3);
+  collector.report(0);
+  collector.add(0, opOf(3));
+  await turn();
+  expect(gate.sent.slice(3).map(({ ids, seen }) => [ids, seen])).toEqual([[[3], 3]]);
+  await turn();
+  expect(gate.sent.length).toBe(4);
 });

@@ -63,7 +63,7 @@ const ignore = (): void => undefined;
 
 test('every task of a lane runs in its own thread, also while others are under way', async () => {
   const pool = await start(3);
-  for (let i = 0; i < 60; i++) pool.send(i % 3, batch(i), 1, ignore);
+  for (let i = 0; i < 60; i++) pool.send(i % 3, batch(i), 1, i, ignore);
   const echoes = (): Heard[] => heard.filter(({ message }) => message.kind === 'bounced');
   await until(() => echoes().length === 60);
   const threads = new Map<number, number>();
@@ -90,7 +90,7 @@ test('a batch is handed over, not copied', async () => {
   const pool = await start(1);
   const buffer = batch(1, 2, 3);
   let taken = false;
-  pool.send(0, buffer, 3, () => (taken = true));
+  pool.send(0, buffer, 3, 0, () => (taken = true));
   expect(buffer.byteLength).toBe(0);
   await until(() => heard.some(({ message }) => message.kind === 'bounced'));
   await until(() => taken);
@@ -110,7 +110,7 @@ test.each([
   ['dies', 254, /ended|exited/],
 ])('a worker that %s is one failure', async (_, byte, reason) => {
   const pool = await start(2);
-  pool.send(1, batch(byte), 1, ignore);
+  pool.send(1, batch(byte), 1, 0, ignore);
   await until(() => failures.length > 0);
   await sleep(50);
   expect(failures.length).toBe(1);

@@ -72,3 +72,24 @@ test.skipIf(etcdMissing)(
   },
   180_000,
 );
+
+test.skipIf(etcdMissing)(
+  'one and two processes, local and forwarded',
+  async () => {
+    const json = join(folder.path, 'processes.json');
+    const args = ['--processes', '1,2', '--rate', '4000', '--ladder', '', '--names', '2048', '--json', json];
+    const { stdout } = await program('bench/processes.js', [...args, '--seconds', '1', '--warmup', '0.5']);
+    const { rows } = JSON.parse(await readFile(json, 'utf8'));
+    expect(rows.map((row: { processes: number; kind: string }) => [row.processes, row.kind])).toEqual([
+      [1, 'local'],
+      [2, 'local'],
+      [2, 'forwarded'],
+    ]);
+    for (const row of rows) {
+      expect(row.bad).toBe(0);
+      expect(row.achieved).toBeGreaterThan(row.offered / 2);
+    }
+    expect(stdout).toMatch(/the hop at \d+ ops\/s over 2 processes: P50 [+-]/);
+  },
+  180_000,
+);

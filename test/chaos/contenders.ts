@@ -6,54 +6,24 @@
  *   idle ─acquire─► held ─hold, sometimes renew─► released ─► idle
  */
 import { randomBytes } from 'node:crypto';
-import { BinarySocket, CutError, type BinaryAnswer, type BinaryRequest } from '../e2e/sockets.ts';
-import { pause } from '../e2e/stores.ts';
+import { CutError, type BinaryAnswer, type BinaryRequest } from '../e2e/sockets.ts';
+import { pause } from '../servers/holdfast.ts';
 import type { Held } from './checker.ts';
+import { Line } from './line.ts';
 
 export interface ContenderSettings {
-  /** Where to connect just now; asked again whenever a connection was cut. */
-  readonly wsUrl: () => string;
+  /** Where the socket of that number connects, at its n-th try; asked again whenever a connection was cut. */
+  readonly wsUrl: (socket: number, tries: number) => string;
   readonly names: readonly string[];
   readonly sockets: number;
   readonly clientsPerSocket: number;
   readonly ttlMs: number;
+  /** An answer that takes longer is not waited for; the client connects again. */
+  readonly answerMs?: number;
 }
 
-const RECONNECT_MS = 50;
+const REPEAT_MS = 50;
 const GIVE_UP_MS = 30_000;
-
-/** A connection that comes back. */
-class Line {
-  readonly #wsUrl: () => string;
-  #socket: Promise<BinarySocket> | undefined;
-
-  constructor(wsUrl: () => string) {
-    this.#wsUrl = wsUrl;
-  }
-
-  async ask(request: BinaryRequest): Promise<BinaryAnswer> {
-    this.#socket ??= this.#connect();
-    const socket = await this.#socket;
-    return socket.ask(request);
-  }
-
-  async close(): Promise<void> {
-    (await this.#socket)?.close();
-  }
-
-  async #connect(): Promise<BinarySocket> {
-    for (const until = performance.now() + GIVE_UP_MS; ;) {
-      try {
-        const socket = await BinarySocket.open(this.#wsUrl());
-        void socket.closed.then(() => (this.#socket = undefined));
-        return socket;
-      } catch (error) {
-        if (performance.now() > until) throw error;
-        await pause(RECONNECT_MS);
-      }
-    }
-  }
-}
 
 interface Settled {
   readonly answer: BinaryAnswer;
@@ -77,7 +47,11 @@ export class Contenders {
 
   constructor(settings: ContenderSettings) {
     this.#settings = settings;
-    this.#lines = Array.from({ length: settings.sockets }, () => new Line(settings.wsUrl));
+    const { sockets, wsUrl, answerMs } = settings;
+    this.#lines = Array.from({ length: sockets }, (_, socket) => {
+      const where = (tries: number): string => wsUrl(socket, tries);
+      return new Line({ wsUrl: where, ...(answerMs !== undefined && { answerMs }) });
+    });
   }
 
   start(): void {
@@ -175,7 +149,7 @@ export class Contenders {
     for (let attempts = 1; ; attempts++) {
       const sentAt = performance.now();
       try {
-        const answer = await line.ask(request);
+        const { answer } = await line.ask(request);
         if (answer.status !== 504) {
           this.longestMs = Math.max(this.longestMs, performance.now() - startedAt);
           // A 503 answers this attempt only: an earlier one may have taken effect.
@@ -186,7 +160,7 @@ export class Contenders {
       }
       if (performance.now() - startedAt > GIVE_UP_MS)
         throw new Error(`${request.op} of ${request.name} was never settled`);
-      await pause(RECONNECT_MS);
+      await pause(REPEAT_MS);
     }
   }
 }

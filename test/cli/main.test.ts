@@ -22,6 +22,7 @@ describe('holdfast', () => {
     [64, ['serve', '--nope'], /unknown option '--nope'/],
     [64, ['serve', 'there'], /too many arguments/],
     [64, ['up', '--shards', 'two'], /'two' is invalid. allowed: an integer/],
+    [64, ['up', '--processes', '0'], /'0' is invalid. allowed: an integer 1–9/],
     [64, ['journal', 'dump', '--slot', '4096'], /'4096' is invalid. allowed: an integer 0–4095/],
     [64, ['journal', 'dump', '--shard', 'x9'], /^holdfast: --shard is "x9"; allowed: s0, s1\n$/],
     [66, ['journal', 'dump', '--data', 'nowhere'], /^holdfast: nowhere\/s0: there is no data of shard s0\n$/],

@@ -58,7 +58,10 @@ const GOOD: readonly [
   ],
   ['log', 'log', ['json', 'json'], ['pretty', 'pretty']],
   ['request-timeout-ms', 'requestTimeoutMs', ['100', 100], ['60000', 60_000]],
+  ['advertise', 'advertise', ['127.0.0.1:7421', '127.0.0.1:7421'], ['[::1]:1', '[::1]:1']],
 ];
+
+const KEY = 'a secret that several processes share';
 
 describe('readSettings', () => {
   it('has defaults for all', () => {
@@ -71,15 +74,17 @@ describe('readSettings', () => {
       allowOrigin: [],
       log: 'pretty',
       requestTimeoutMs: 8_000,
+      advertise: undefined,
+      clusterKey: undefined,
     });
     expect(workers).toBeGreaterThanOrEqual(1);
   });
 
   it('covers every setting of this version in this test', () => {
-    const later = ['keys', 'advertise', 'cluster-key'];
+    const elsewhere = ['keys', 'cluster-key'];
     expect(
       SETTINGS.map((row) => row.name)
-        .filter((name) => !later.includes(name))
+        .filter((name) => !elsewhere.includes(name))
         .sort(),
     ).toEqual(GOOD.map(([name]) => name).sort());
   });
@@ -190,14 +195,84 @@ describe('readSettings', () => {
     ['allow-origin', 'ftp://a', 'at most 64 origins'],
     ['allow-origin', 'http://a,', 'at most 64 origins'],
     ['keys', 'keys.yaml', 'nothing: keys is not supported by this version yet'],
-    ['advertise', 'http://10.0.0.1:7420', 'nothing: advertise is not supported by this version yet'],
-    ['cluster-key', 'key', 'nothing: cluster-key is not supported by this version yet'],
+    ['advertise', 'http://10.0.0.1:7420', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '10.0.0.1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '10.0.0.1:0', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '10.0.0.1:65536', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '10.0.0:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '::1:7420', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '[::1]', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '[::g]:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '[127.0.0.1]:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', 'a b:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', '-a:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', 'a..b:1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', ':1', 'HOST:PORT with a port 1–65535'],
+    ['advertise', 'a:1/x', 'HOST:PORT with a port 1–65535'],
+    [
+      'advertise',
+      '10.0.0.1:7420',
+      'a loopback address (127.0.0.0/8, ::1, localhost) and a port, or any with',
+    ],
+    ['advertise', 'holdfast-0.holdfast:7420', 'a loopback address'],
+    ['advertise', '[fe80::1]:7420', 'a loopback address'],
   ])('refuses %s %j, from every source', (name, value, allowed) => {
     const end = ` is ${JSON.stringify(value)}; allowed: ${allowed}`;
     expect(refusal(() => readSettings({ [name]: value }, {}))).toContain(`--${name}${end}`);
     const variable = environmentName(name);
     expect(refusal(() => readSettings({}, { [variable]: value }))).toContain(`${variable}${end}`);
     expect(refusal(() => withFile(`${name}: ${JSON.stringify(value)}`))).toContain(`${file}: ${name}${end}`);
+  });
+
+  describe('the cluster key', () => {
+    const withKey = (content: string | Uint8Array, flags: Flags = {}): Settings => {
+      const path = join(folder, 'key');
+      writeFileSync(path, content);
+      return readSettings({ 'cluster-key': path, ...flags }, {});
+    };
+    const text = (settings: Settings): string => Buffer.from(settings.clusterKey!).toString();
+
+    it('comes from a file, without the white space around it', () => {
+      expect(text(withKey(KEY))).toBe(KEY);
+      expect(text(withKey(` \t${KEY}\r\n\n`))).toBe(KEY);
+      expect([...withKey(new Uint8Array(16).fill(0x80)).clusterKey!]).toEqual(new Array(16).fill(0x80));
+      expect(withKey('k'.repeat(1_024)).clusterKey).toHaveLength(1_024);
+    });
+
+    it('has a path that is relative to the file that names it, and the usual sources', () => {
+      writeFileSync(join(folder, 'key'), KEY);
+      expect(text(withFile('cluster-key: ./key'))).toBe(KEY);
+      writeFileSync(join(folder, 'other'), `other ${KEY}`);
+      const environment = { HOLDFAST_CLUSTER_KEY: join(folder, 'other') };
+      expect(text(withFile('cluster-key: ./key', {}, environment))).toBe(`other ${KEY}`);
+      expect(text(withFile('', { 'cluster-key': join(folder, 'key') }, environment))).toBe(KEY);
+    });
+
+    it.each([
+      ['', 'has 0 bytes beside white space'],
+      ['fifteen bytes..\n\n\n', 'has 15 bytes beside white space'],
+      ['k'.repeat(1_025), 'has 1025 bytes beside white space'],
+      [' '.repeat(20_000) + KEY, 'has 20037 bytes'],
+    ])('is refused when it is too short or too long (%#)', (content, wrong) => {
+      const path = join(folder, 'key');
+      expect(refusal(() => withKey(content))).toBe(
+        `--cluster-key is ${JSON.stringify(path)}, which ${wrong}; allowed: a readable file with a secret of 16–1024 bytes`,
+      );
+    });
+
+    it('is refused when it is no readable file, and never shown', () => {
+      const path = join(folder, 'none');
+      expect(refusal(() => readSettings({ 'cluster-key': path }, {}))).toContain(
+        `--cluster-key is ${JSON.stringify(path)}, which cannot be read: ENOENT; allowed: a readable file`,
+      );
+      expect(refusal(() => withFile(`cluster-key: ${JSON.stringify(folder)}`))).toContain('is not a file');
+      expect(refusal(() => withKey('very secret'))).not.toContain('very');
+    });
+
+    it.each(['10.0.0.1:7420', 'holdfast-0.holdfast:7420', '[fe80::1]:7420', 'localhost:7420'])(
+      'lets others than loopback addresses be advertised: %s',
+      (advertise) => expect(withKey(KEY, { advertise }).advertise).toBe(advertise),
+    );
   });
 
   it.each([

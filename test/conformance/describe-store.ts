@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeChain, describeEntries } from './commits.ts';
-import { describeMoreTxns, describeReads, describeTxns } from './reads.ts';
+import { describeManyReads, describeMoreTxns, describeReads, describeTxns } from './reads.ts';
 import { failureOf, Scene, string, text } from './scene.ts';
 import type { StoreFacts, StoreUnderTest } from './scene.ts';
 import { describeLeases, describeMoreWatches, describeWatches } from './watches.ts';
@@ -24,6 +24,7 @@ export function describeStore(name: string, facts: StoreFacts, open: () => Promi
     describeReads(scene);
     describeTxns(scene);
     describeMoreTxns(scene, facts);
+    describeManyReads(scene);
     describeChain(scene);
     describeEntries(scene);
     describeWatches(scene, facts);

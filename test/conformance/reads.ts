@@ -1,6 +1,7 @@
 /** Reads and transactions, as every store must do them. */
 import { expect, it } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
+import { getMany } from '../../src/shard/store.ts';
 import type { Change } from '../../src/shard/store.ts';
 import { failureOf, string, text } from './scene.ts';
 import type { Scene, StoreFacts } from './scene.ts';
@@ -127,4 +128,57 @@ export function describeMoreTxns(scene: () => Scene, facts: StoreFacts): void {
       const failure = await failureOf(s.store.txn({ compares: [], changes: many(LIMITS.txnOpsMax + 1) }));
       expect(failure.outcome).toBe('refused');
     });
+}
+
+export function describeManyReads(scene: () => Scene): void {
+  it('reads many keys at once: those that exist, in the order asked for', async () => {
+    const s = scene();
+    const first = await s.put('a', 'c');
+    const second = await s.put('b', 'empty');
+    await s.store.txn({ compares: [], changes: [{ put: s.key('empty'), value: new Uint8Array(0) }] });
+    await s.put('gone');
+    await s.store.txn({ compares: [], changes: [{ delete: s.key('gone') }] });
+    const names = ['missing1', 'c', 'b', 'gone', 'a', 'missing2', 'empty'];
+    const found = await getMany(
+      s.store,
+      names.map((name) => s.key(name)),
+    );
+    expect(found.map(({ key }) => key)).toEqual(['c', 'b', 'a', 'empty'].map((name) => s.key(name)));
+    expect(found.map(({ value }) => string(value))).toEqual(['c', 'b', 'a', '']);
+    expect(found.slice(0, 3).map(({ modRevision }) => modRevision)).toEqual([first, second, first]);
+    expect(await getMany(s.store, [s.key('missing1'), s.key('gone')])).toEqual([]);
+    expect(await getMany(s.store, [])).toEqual([]);
+  });
+
+  it('reads as many keys at once as a transaction may have operations, and changes nothing', async () => {
+    const s = scene();
+    const names = Array.from({ length: LIMITS.txnOpsMax }, (_, i) => `k${(i * 37) % LIMITS.txnOpsMax}`);
+    expect(new Set(names).size).toBe(LIMITS.txnOpsMax);
+    const half = names.slice(0, LIMITS.txnOpsMax / 2);
+    await s.put(...half);
+    const { revision } = await s.store.status();
+    const keys = names.map((name) => s.key(name));
+    const some = await getMany(s.store, keys);
+    expect(some.map(({ value }) => string(value))).toEqual(half);
+    expect((await s.store.status()).revision).toBe(revision);
+    await s.put(...names.slice(LIMITS.txnOpsMax / 2));
+    const all = await getMany(s.store, keys);
+    expect(all.map(({ value }) => string(value))).toEqual(names);
+  });
+
+  it('reads many large values at once', async () => {
+    const s = scene();
+    const names = Array.from({ length: 4 }, (_, i) => `big${i}`);
+    for (const [i, name] of names.entries()) {
+      const value = new Uint8Array(LIMITS.pageBytesMax / 4).fill(i + 1);
+      await s.store.txn({ compares: [], changes: [{ put: s.key(name), value }] });
+    }
+    const found = await getMany(
+      s.store,
+      names.map((name) => s.key(name)),
+    );
+    expect(found.map(({ value }) => [value.length, value[9], value[value.length - 1]])).toEqual(
+      [1, 2, 3, 4].map((i) => [LIMITS.pageBytesMax / 4, i, i]),
+    );
+  });
 }

@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest';
 import { checkClaims } from '../chaos/checker.ts';
 import { Contenders } from '../chaos/contenders.ts';
-import { onEachStore, pause } from './stores.ts';
+import { pause } from '../servers/holdfast.ts';
+import { onEachStore } from './stores.ts';
 
 const NAMES = 100;
 const LOAD_MS = 2_500;

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { PROVISION_MS } from '../servers/etcd.ts';
 import { HttpClient } from './http.ts';
 import { JsonSocket } from './sockets.ts';
-import { onEachStore, pause, Stage } from './stores.ts';
+import { pause } from '../servers/holdfast.ts';
+import { onEachStore, Stage } from './stores.ts';
 
 const START_MS = 60_000;
 

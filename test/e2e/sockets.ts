@@ -6,13 +6,15 @@ import { GrowingBytes } from '../../src/protocol/bytes.ts';
 import { writeRequest } from '../../src/protocol/request.ts';
 
 const ANSWER_MS = 20_000;
+/** A frozen process still accepts connections: the kernel does it. */
+const HANDSHAKE_MS = 3_000;
 
 export interface Closed {
   readonly code: number;
 }
 
 function open(url: string, protocols: string[], headers: Record<string, string>): Promise<WebSocket> {
-  const socket = new WebSocket(url, protocols, { headers });
+  const socket = new WebSocket(url, protocols, { headers, handshakeTimeout: HANDSHAKE_MS });
   return new Promise((resolve, reject) => {
     socket.once('open', () => resolve(socket));
     socket.once('error', reject);
@@ -105,7 +107,15 @@ export interface BinaryAnswer {
 const PING = 7;
 
 /** The connection ended before the answer came: nobody knows whether the request took effect. */
-export class CutError extends Error {}
+export class CutError extends Error {
+  /** Of the WebSocket's end: 1012 is a server that stops, 1006 a connection that broke. */
+  readonly closeCode: number;
+
+  constructor(closeCode: number) {
+    super(`the connection ended with ${closeCode}`);
+    this.closeCode = closeCode;
+  }
+}
 
 interface Waiting {
   resolve(answer: BinaryAnswer): void;
@@ -122,8 +132,8 @@ export class BinarySocket {
     this.socket = socket;
     this.closed = new Promise((resolve) => socket.once('close', (code) => resolve({ code })));
     socket.on('error', () => {});
-    socket.once('close', () => {
-      for (const { reject } of this.#waiting.values()) reject(new CutError());
+    socket.once('close', (code) => {
+      for (const { reject } of this.#waiting.values()) reject(new CutError(code));
       this.#waiting.clear();
     });
     socket.on('message', (data: Buffer) => this.#received(data));
@@ -135,6 +145,16 @@ export class BinarySocket {
 
   async ask(request: BinaryRequest): Promise<BinaryAnswer> {
     return (await this.askAll([request]))[0];
+  }
+
+  /** Requests that are not answered yet. */
+  get open(): number {
+    return this.#waiting.size;
+  }
+
+  /** Without a word to the server. */
+  terminate(): void {
+    this.socket.terminate();
   }
 
   /** One frame with all of them. Rejects with a CutError when the connection ends first. */

@@ -1,6 +1,6 @@
 /** The same suite on the embedded store and on two real etcd shards, each test file with servers of its own. */
 import { afterAll, beforeAll, describe } from 'vitest';
-import { PROVISION_MS, startTestEtcd, type EtcdCluster } from '../servers/etcd.ts';
+import { PROVISION_MS, startTestShards, type EtcdCluster } from '../servers/etcd.ts';
 import { startHoldfast, spawnHoldfast, temporaryFolder, type HoldfastServer } from '../servers/holdfast.ts';
 import { HttpClient } from './http.ts';
 import { etcdMissing } from '../servers/etcd-missing.ts';
@@ -45,9 +45,7 @@ export class Stage {
 
   async open(): Promise<void> {
     this.#folder = await temporaryFolder();
-    if (this.store === 'etcd') {
-      for (const members of this.#shards) this.#etcd.push(await startTestEtcd({ members }));
-    }
+    if (this.store === 'etcd') this.#etcd = await startTestShards(this.#shards);
   }
 
   /** Starts the server that `server` and `http` then mean, and waits until it serves. */
@@ -95,8 +93,4 @@ function onStore(title: string, store: StoreName, suite: (stage: Stage) => void,
     afterAll(() => stage.close(), 60_000);
     suite(stage);
   });
-}
-
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -134,10 +134,12 @@ test('prefixes that are no names are fine', async () => {
 test('a list with gaps is no list', async () => {
   await take(NAMES);
   const slots = Uint16Array.of(5);
-  rig.front.laneMessage(0, { kind: 'lost', shard: 's0', term: 't', slots });
+  rig.announce(0, 'lost', slots);
+  rig.lane.uncovered.add(5);
   const gap = await fetch(`${rig.url}/v1/locks`);
   expect([gap.status, problem.parse(await gap.json()).code]).toEqual([503, 'shard_unavailable']);
-  rig.front.laneMessage(0, { kind: 'owned', shard: 's0', term: 't', slots });
+  rig.announce(0, 'owned', slots);
+  rig.lane.uncovered.clear();
   expect((await listAll('')).names.length).toBe(NAMES.length);
   rig.lane.failWith = 'outcome_unknown';
   const failed = await fetch(`${rig.url}/v1/locks`);

@@ -32,11 +32,18 @@ export class TinyLane implements LaneGate {
   failWith: ErrorCode | undefined;
   /** Most entries that a page of a listing has. */
   pageMax = 1_000;
+  /** By lane: what the front had heard when it sealed the last batch. */
+  readonly seen: number[] = [];
+  /** Slots that pages of a listing don't speak for. */
+  readonly uncovered = new Set<number>();
+  /** Slots that they speak for beside their shard's. */
+  readonly alsoCovers = new Set<number>();
   batches = 0;
   ops = 0;
   readonly claims = new Map<string, Claim>();
   private readonly slots: number;
   private readonly now: () => number;
+  private readonly kept: [number, BatchBytes][] = [];
   private counter = 0;
   private readonly op = new Op();
   private readonly answer = new Answer();
@@ -47,13 +54,20 @@ export class TinyLane implements LaneGate {
     this.now = now;
   }
 
-  send(lane: number, buffer: ArrayBuffer, length: number, taken: () => void): void {
+  send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void {
     taken();
+    this.seen[lane] = seen;
+    if (length === 0) return;
     this.batches++;
-    if (this.silent) return;
-    setImmediate(() =>
-      this.work(lane, new BatchBytes(structuredClone(buffer, { transfer: [buffer] }), length)),
-    );
+    const batch = new BatchBytes(structuredClone(buffer, { transfer: [buffer] }), length);
+    if (this.silent) this.kept.push([lane, batch]);
+    else setImmediate(() => this.work(lane, batch));
+  }
+
+  /** Answers what was kept while it was silent. */
+  speak(): void {
+    this.silent = false;
+    for (const [lane, batch] of this.kept.splice(0)) this.work(lane, batch);
   }
 
   private work(lane: number, batch: BatchBytes): void {
@@ -202,8 +216,10 @@ export class TinyLane implements LaneGate {
     const { op, answer } = this;
     const owner = this.text(op.ownerAt, op.ownerLength);
     const after = this.text(op.metadataAt, op.metadataLength);
+    const speaksFor = (slot: number): boolean =>
+      Math.floor(slot / (this.slots / 2)) === op.hash || this.alsoCovers.has(slot);
     const all = [...this.claims.values()]
-      .filter((claim) => Math.floor(claim.slot / (this.slots / 2)) === op.hash)
+      .filter(({ slot }) => speaksFor(slot))
       .filter((claim) => claim.key.subarray(0, prefix.length).equals(prefix))
       .filter((claim) => owner.length === 0 || claim.owner.equals(owner))
       .filter(
@@ -218,7 +234,11 @@ export class TinyLane implements LaneGate {
       this.state(claim);
       addToListPage(page, claim.slot, claim.key, 0, claim.key.length, answer);
     }
-    endListPage(page, shown.length < all.length ? shown[shown.length - 1].slot : this.slots, answer);
+    const next = shown.length < all.length ? shown[shown.length - 1].slot : this.slots;
+    const covered = Array.from({ length: this.slots }, (_, slot) => slot).filter(
+      (slot) => slot >= op.fencingToken && slot <= next && !this.uncovered.has(slot) && speaksFor(slot),
+    );
+    endListPage(page, next, covered, answer);
   }
 
   private refuse(code: ErrorCode): void {

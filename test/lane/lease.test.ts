@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { Lane } from '../../src/lane/lane.ts';
-import type { LaneMessage } from '../../src/lane/messages.ts';
+import type { LaneMessage, LaneOwnership } from '../../src/lane/messages.ts';
 import { BatchBytes, writeRecord } from '../../src/lane/record.ts';
 import { LaneCounters } from '../../src/metrics/counters.ts';
 import { Kind, Op } from '../../src/op.ts';
@@ -57,13 +57,14 @@ it('a lease is no longer kept once a commit was told that its term is over', asy
   });
   lane.start();
   await scheduler.run(scheduler.now + 1_000);
-  expect(messages.some(({ kind }) => kind === 'owned')).toBe(true);
+  const owned = messages.findLast(({ kind }) => kind === 'owned') as LaneOwnership | undefined;
+  expect(owned).toBeDefined();
   expect(kept).toHaveLength(1);
 
   // Sooner than the lane looks again which terms live: the commit is what tells it.
   store.endLease(kept[0], 'test');
   const batch = acquire();
-  lane.submit(batch.bytes.buffer as ArrayBuffer, batch.length);
+  lane.submit(batch.bytes.buffer as ArrayBuffer, batch.length, owned!.announcement);
   await scheduler.run(scheduler.now + 1_000);
   expect(messages.some(({ kind }) => kind === 'lost')).toBe(true);
   expect(dropped).toContain(kept[0]);

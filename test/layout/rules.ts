@@ -32,12 +32,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 
   // The thread's entry wires what the lane itself only knows by interface.
   'lane/worker': ['clock', 'config', 'limits', 'metrics', 'shard'],
-  'lane/messages': ['config'],
+  'lane/messages': ['config', 'slots/records'],
   'lane/buffers': ['limits'],
   'lane/record': ['op'],
   lane: ['clock', 'errors', 'limits', 'lock', 'metrics/counters', 'op', 'protocol', 'shard/store', 'slots'],
 
   batch: ['clock', 'errors', 'lane/buffers', 'lane/messages', 'lane/record', 'limits', 'op', 'slots'],
+  // The way to other processes: what routing hands over leaves by a link.
+  peers: ['batch/routing', 'clock', 'config/address', 'errors', 'lane/messages', 'limits', 'op', 'protocol'],
   front: [
     'batch',
     'clock',
@@ -49,6 +51,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'limits',
     'metrics',
     'op',
+    'peers',
     'protocol',
     'slots',
   ],
@@ -81,6 +84,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'lane/messages',
     'limits',
     'metrics',
+    'peers',
     'shard',
     'slots',
     'version',

@@ -1,4 +1,3 @@
-import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -10,41 +9,9 @@ import {
 import { JournalError } from '../../src/lock/codec.ts';
 import { describeCheckpoint } from '../../src/lock/dump.ts';
 import { Slot } from '../../src/lock/slot.ts';
+import { full, load, sealed } from './checkpoint-rig.ts';
 import { history, runStep } from './histories.ts';
 import { durableState, ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
-
-function load(chunks: readonly Uint8Array[]): Slot {
-  const slot = new Slot(SLOT, ENDED_KEEP_MS);
-  loadCheckpoint(slot, chunks, 1_000);
-  return slot;
-}
-
-/** The chunk with other content and a checksum that is right. */
-function sealed(chunk: Uint8Array, change: (bytes: Uint8Array) => Uint8Array | void): Uint8Array {
-  const body = chunk.slice(0, -4);
-  const changed = change(body) ?? body;
-  const out = new Uint8Array(changed.length + 4);
-  out.set(changed);
-  new DataView(out.buffer).setUint32(changed.length, crc32(changed), true);
-  return out;
-}
-
-function full(counter = 0): SlotRig {
-  const rig = new SlotRig();
-  rig.slot.counter = counter;
-  for (let i = 0; i < 60; i++) {
-    rig.run({
-      kind: 'acquire',
-      name: `name ${i} ${'n'.repeat(i)}`,
-      token: i % 2 ? `uuid:${i}` : `t${i}`,
-      owner: 'o'.repeat(i),
-    });
-    if (i % 3 === 0)
-      rig.run({ kind: 'release', name: `name ${i} ${'n'.repeat(i)}`, token: i % 2 ? `uuid:${i}` : `t${i}` });
-    rig.now += 10;
-  }
-  return rig;
-}
 
 let chunks: Uint8Array[];
 beforeAll(() => {
@@ -215,10 +182,32 @@ describe('a damaged checkpoint', () => {
       [/without its sum/, (bytes) => bytes.subarray(0, -3)],
       [/behind the sum/, (bytes) => Uint8Array.from([...bytes, 3, 0, 0])],
       [/kind 0/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 0])],
+      [/kind 5/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 5, 0])],
       [/later version/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 0x82])],
       [/fencingToken/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 1, 0xff, 0x7f])],
     ];
     for (const [why, change] of wrong) expect(() => load([sealed(one, change)])).toThrow(why);
+  });
+
+  it('is refused when a time stands behind anything but a claim', () => {
+    const rig = new SlotRig();
+    rig.run({ kind: 'acquire', name: 'b', token: 'uuid:2' });
+    rig.run({ kind: 'release', name: 'b', token: 'uuid:2' });
+    const left = [4, 5];
+    const afterEnded = (bytes: Uint8Array) => Uint8Array.from([...bytes.subarray(0, -3), ...left, 3, 0, 1]);
+    const [noClaim] = encodeCheckpoint(rig.slot, 9_000);
+    expect(() => load([sealed(noClaim, afterEnded)])).toThrow(/of no claim/);
+    const first = (bytes: Uint8Array) => Uint8Array.from([...bytes.subarray(0, 5), ...left, 3, 0, 0]);
+    expect(() => load([sealed(noClaim, first)])).toThrow(/of no claim/);
+    rig.run({ kind: 'acquire', name: 'a', token: 'uuid:1' });
+    const [timed] = encodeCheckpoint(rig.slot, 9_000, rig.now);
+    // Behind the claim and its time: the ended token, the sum, the checksum.
+    const claimEnd = timed.length - 10 - 3 - 4;
+    const twice = (bytes: Uint8Array) =>
+      Uint8Array.from([...bytes.subarray(0, claimEnd), ...left, ...bytes.subarray(claimEnd)]);
+    expect(() => load([sealed(timed, twice)])).toThrow(/of no claim/);
+    const flagged = (bytes: Uint8Array) => Uint8Array.from([...bytes.subarray(0, 5), 0x14, 5, 3, 0, 0]);
+    expect(() => load([sealed(noClaim, flagged)])).toThrow(/later version/);
   });
 
   it('that holds one lock twice is refused', () => {
@@ -243,7 +232,7 @@ describe('a damaged checkpoint', () => {
           ),
         );
         try {
-          readCheckpoint(made, { state() {}, claim() {}, ended() {} });
+          readCheckpoint(made, { state() {}, claim() {}, left() {}, ended() {} });
         } catch (error) {
           if (!(error instanceof JournalError)) throw error;
         }

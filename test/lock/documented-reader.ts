@@ -11,6 +11,8 @@ interface ClaimRead {
   readonly token: Buffer;
   readonly owner: string;
   readonly metadata: string;
+  /** Of a hand-over's checkpoint only. */
+  leftMs?: number;
 }
 
 export type EffectRead = { readonly slot: number; readonly number: number } & (
@@ -30,6 +32,7 @@ export interface CheckpointRead {
   counter: number;
   claims: ClaimRead[];
   ended: { ageMs: number; fingerprint: string }[];
+  last: 'claim' | 'other';
 }
 
 class Bytes {
@@ -109,7 +112,7 @@ export function readEntry(entry: Buffer): EffectRead[] {
 }
 
 export function readCheckpoint(chunks: readonly Buffer[]): CheckpointRead {
-  const read: CheckpointRead = { slot: 0, counter: 0, claims: [], ended: [] };
+  const read: CheckpointRead = { slot: 0, counter: 0, claims: [], ended: [], last: 'other' };
   for (const chunk of chunks) {
     const bytes = new Bytes(chunk.subarray(0, -4));
     const [version, flags] = [bytes.u8(), bytes.u8()];
@@ -127,6 +130,14 @@ function readRecord(bytes: Bytes, read: CheckpointRead): void {
   const head = bytes.u8();
   if ((head & 0x0f) === 1) {
     read.claims.push(readClaim(bytes, head & 0xf0, bytes.varint()));
+    read.last = 'claim';
+    return;
+  }
+  const behindClaim = read.last === 'claim';
+  read.last = 'other';
+  if (head === 4) {
+    if (!behindClaim) throw new Error('a time of no claim');
+    read.claims[read.claims.length - 1].leftMs = bytes.varint();
   } else if (head === 2) {
     const ageMs = bytes.varint();
     const low = bytes.u32();

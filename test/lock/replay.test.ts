@@ -133,4 +133,20 @@ describe('rearm', () => {
     expect(claimsOf(copy).get('a')).toMatchObject({ promisedUntil: 10_000, freeAt: 10_010.5 });
     expect(claimsOf(copy).get('b')).toMatchObject({ promisedUntil: 11_000, freeAt: 11_011 });
   });
+
+  it('leaves alone the claims of a slot that was handed over, and shows them too', () => {
+    const rig = new SlotRig();
+    rig.run({ kind: 'acquire', name: 'timed', token: 'uuid:1', ttlMs: 60_000 });
+    rig.trip();
+    rig.now += 50_000;
+    const copy = new Slot(SLOT, ENDED_KEEP_MS);
+    loadCheckpoint(copy, encodeCheckpoint(rig.slot, CHUNK_BYTES_MIN, rig.now), NOW, true);
+    rig.run({ kind: 'acquire', name: 'journaled', token: 'uuid:2', ttlMs: 2_000 });
+    rig.seal();
+    replay(copy, rig.entries);
+    const shown: number[] = [];
+    rearm(copy, NOW + 1_000, (row) => shown.push(copy.claims.freeAt(row)));
+    expect(shown.sort((a, b) => a - b)).toEqual([NOW + 1_000 + 2_011, NOW + 10_040]);
+    expect(claimsOf(copy).get('timed')).toMatchObject({ promisedUntil: NOW + 10_000, freeAt: NOW + 10_040 });
+  });
 });

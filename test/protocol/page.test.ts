@@ -7,12 +7,14 @@ import {
   beginListPage,
   endListPage,
   ListPage,
+  readListCover,
   readListEntry,
   readListPage,
 } from '../../src/protocol/page.ts';
 
+const slot = fc.integer({ min: 0, max: 4_095 });
 const entry = fc.record({
-  slot: fc.integer({ min: 0, max: 4_095 }),
+  slot,
   key: fc.uint8Array({ maxLength: 600 }),
   owner: fc.uint8Array({ maxLength: 256 }),
   metadata: fc.uint8Array({ maxLength: 1_024 }),
@@ -29,6 +31,7 @@ function pageOf(
     fencingToken: number;
     held: boolean;
   }[],
+  covered: readonly number[] = [],
 ) {
   const page = new GrowingBytes(new ArrayBuffer(8));
   const answer = new Answer();
@@ -43,7 +46,7 @@ function pageOf(
     Object.assign(answer, { metadataBytes: metadata, metadataLength: metadata.length });
     addToListPage(page, slot, key, 0, key.length, answer);
   }
-  endListPage(page, 17, answer);
+  endListPage(page, 17, covered, answer);
   const out = new AnswerBytes();
   writeAnswer(out, answer);
   return out;
@@ -51,8 +54,9 @@ function pageOf(
 
 test('a page travels in an answer and comes out as it went in', () => {
   fc.assert(
-    fc.property(fc.array(entry, { maxLength: 20 }), (entries) => {
-      const out = pageOf(entries);
+    fc.property(fc.array(entry, { maxLength: 20 }), fc.uniqueArray(slot), (entries, slots) => {
+      const covered = slots.sort((a, b) => a - b);
+      const out = pageOf(entries, covered);
       const answer = new Answer();
       readAnswer(out, 0, answer);
       const end = answer.detailAt + answer.detailLength;
@@ -68,7 +72,7 @@ test('a page travels in an answer and comes out as it went in', () => {
         expect(answer.fencingToken).toBe(fencingToken);
         expect(out.bytes.slice(answer.ownerAt, answer.ownerAt + answer.ownerLength)).toEqual(owner);
       }
-      expect(at).toBe(end);
+      expect(readListCover(out, at, end)).toEqual(covered);
     }),
     { numRuns: 50 },
   );
@@ -89,8 +93,10 @@ test('a page that ends too early is refused', () => {
   readAnswer(out, 0, answer);
   const page = new ListPage();
   const at = readListPage(out, answer.detailAt, out.length, page);
-  for (let end = at; end < out.length; end++) {
+  const coverAt = out.length - 2;
+  for (let end = at; end < coverAt; end++) {
     expect(() => readListEntry(out, at, end, page, answer)).toThrow(ProtocolError);
   }
+  expect(() => readListCover(out, coverAt, coverAt + 1)).toThrow(ProtocolError);
   expect(() => readListPage(out, answer.detailAt, answer.detailAt + 7, page)).toThrow(ProtocolError);
 });

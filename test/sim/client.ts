@@ -12,22 +12,22 @@
  */
 import { LIMITS } from '../../src/limits.ts';
 import { describe } from './checker.ts';
-import type { Reply, Request } from './front.ts';
 import type { Claim, History, OpName, OpRecord } from './history.ts';
 import type { Random } from './random.ts';
+import type { Reply, Request } from './request.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
 import { SimClock } from './sim-clock.ts';
 
-/** How a request travels: in which frame, and with how many copies beside the first. */
+/** How a frame travels: over which connection, and with how many copies beside the first. 0: it is lost. */
 export interface Way {
-  readonly frame: number;
+  readonly wire: number;
   readonly copies: number;
 }
 
 /** The way from clients to processes and back. */
 export interface Transport {
-  /** Sends the requests to the processes it picks, in a frame for each. */
-  send(requests: readonly Request[], reply: (index: number, reply: Reply) => void): readonly Way[];
+  /** Sends the requests in one frame to the process it picks. What goes over one wire arrives in order. */
+  send(requests: readonly Request[], reply: (index: number, reply: Reply) => void): Way;
 }
 
 interface Asked {
@@ -61,6 +61,8 @@ export class Client {
   readonly #transport: Transport;
   #queue: Queued[] = [];
   #claims = 0;
+  /** By wire and lock: the last op that went there. */
+  readonly #lastOn = new Map<string, number>();
 
   constructor(
     scheduler: Scheduler,
@@ -148,15 +150,16 @@ export class Client {
       this.#scheduler.note(`${describe(records[index])} ${JSON.stringify(reply ?? 'time-out')}`);
       queue[index].told(unknown ? undefined : reply, records[index], sentLocal);
     };
-    const ways = this.#transport.send(requests, (index, reply) => {
+    const { wire, copies } = this.#transport.send(requests, (index, reply) => {
       this.#scheduler.after(0, `${this.name} hears`, () => told(index, reply), this.domain);
     });
-    const lastOn = new Map<string, number>();
     for (const [index, { op, name, token, fencingToken }] of requests.entries()) {
       const id = this.history.ops.length + 1;
-      const { frame, copies } = ways[index];
-      const after = copies === 0 ? (lastOn.get(`${frame} ${name}`) ?? 0) : 0;
-      lastOn.set(`${frame} ${name}`, id);
+      const place = `${wire} ${name}`;
+      // A copy may take effect before or after anything else.
+      const inOrder = wire !== 0 && copies === 0;
+      const after = inOrder ? (this.#lastOn.get(place) ?? 0) : 0;
+      if (inOrder) this.#lastOn.set(place, id);
       const record: OpRecord = {
         id,
         client: this.name,

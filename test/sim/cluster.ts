@@ -4,13 +4,16 @@
  */
 import { openCluster } from '../../src/slots/birth.ts';
 import { parseHashKey, type HashKey } from '../../src/slots/hash.ts';
-import type { Transport } from './client.ts';
-import { refusal, type Reply, type Request } from './front.ts';
+import type { ClusterRecord } from '../../src/slots/records.ts';
+import type { Transport, Way } from './client.ts';
+import type { ClientConnection } from './client-connection.ts';
 import type { Rule, Violation } from './history.ts';
 import { CALM, ModelConnection, type NetworkFaults } from './model-connection.ts';
 import { ModelStore } from './model-store.ts';
+import { type PeerFaults, PeerNetwork } from './peer-network.ts';
 import { SimProcess } from './process.ts';
 import type { Random } from './random.ts';
+import { refusal, type Reply, type Request } from './request.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
 import { SimClock } from './sim-clock.ts';
 
@@ -22,7 +25,7 @@ export interface ClientNetwork {
   readonly duplicate: number;
   readonly late: number;
   readonly lateMsMax: number;
-  /** The client asks a process that need not own the slot. */
+  /** The client asks another process than it mostly does. */
   readonly astray: number;
 }
 
@@ -33,17 +36,35 @@ export const CALM_CLIENTS: ClientNetwork = {
   duplicate: 0,
   late: 0,
   lateMsMax: 0,
-  astray: 0,
+  astray: 0.05,
 };
+
+/** How long a client stays with one process, in ms. */
+const STAYS_MS = 4_000;
 
 export interface ClusterOptions {
   readonly shards: number;
   readonly machines: number;
+  /** Machines that have a process from the start; the others join later. */
+  readonly machinesAtFirst: number;
   readonly lanes: number;
   readonly slots: number;
   readonly requestTimeoutMs: number;
   readonly storeFaults: NetworkFaults;
   readonly clientNetwork: ClientNetwork;
+  readonly peerFaults: PeerFaults;
+  /** Per message between two threads of a process: it takes long. */
+  readonly slowHop: number;
+  /** No clock jumps or stands still. */
+  readonly honestClocks: boolean;
+}
+
+/** A client's connection to a process. What goes over it arrives in the order in which it was sent. */
+interface ClientWire {
+  readonly number: number;
+  readonly process: SimProcess | undefined;
+  connection: ClientConnection | undefined;
+  arrivesAt: number;
 }
 
 export class Cluster {
@@ -51,13 +72,18 @@ export class Cluster {
   readonly random: Random;
   readonly options: ClusterOptions;
   readonly stores: ModelStore[] = [];
+  readonly network: PeerNetwork;
   /** By machine: the process that runs there. */
   readonly machines: (SimProcess | undefined)[] = [];
   readonly violations: Violation[] = [];
   storeFaults: NetworkFaults;
   clientNetwork: ClientNetwork;
   #hashKey: HashKey = { k0: 0, k1: 0 };
+  #id = '';
   #incarnations = 0;
+  #wires = 0;
+  /** Forwards of processes that are gone. */
+  #forwards = 0;
 
   constructor(scheduler: Scheduler, random: Random, options: ClusterOptions) {
     this.scheduler = scheduler;
@@ -65,6 +91,8 @@ export class Cluster {
     this.options = options;
     this.storeFaults = options.storeFaults;
     this.clientNetwork = options.clientNetwork;
+    this.network = new PeerNetwork(scheduler, random.fork('peers'));
+    this.network.faults = options.peerFaults;
     for (let shard = 0; shard < options.shards; shard++) {
       this.stores.push(new ModelStore(scheduler, random.fork(`s${shard}`), `s${shard}`));
     }
@@ -94,18 +122,22 @@ export class Cluster {
       endpoints: [],
       weight: 1,
     }));
-    let hashKey: string | undefined;
+    let born: ClusterRecord | undefined;
     const opened = openCluster(connections, { slots: this.options.slots, shards }, (bytes) =>
       random.hex(bytes),
     );
     opened.then(
-      (record) => (hashKey = record.hashKey),
+      (record) => (born = record),
       (error: unknown) => this.violate('defect', `the cluster was not born: ${String(error)}`),
     );
     await this.scheduler.run(this.scheduler.now + 1_000);
-    if (hashKey === undefined) throw new Error('the cluster was not born');
-    this.#hashKey = parseHashKey(hashKey);
-    for (let machine = 0; machine < this.options.machines; machine++) this.start(machine);
+    if (born === undefined) throw new Error('the cluster was not born');
+    this.#hashKey = parseHashKey(born.hashKey);
+    this.#id = born.id;
+    for (let machine = 0; machine < this.options.machines; machine++) {
+      if (machine < this.options.machinesAtFirst) this.start(machine);
+      else this.machines[machine] = undefined;
+    }
   }
 
   violate(rule: Rule, text: string): void {
@@ -119,14 +151,19 @@ export class Cluster {
     this.scheduler.note(`start ${id}`);
     this.machines[machine] = new SimProcess(this.scheduler, this.random.fork(id), {
       id,
+      machine,
+      cluster: this.#id,
       lanes: this.options.lanes,
       stores: this.stores,
+      network: this.network,
       slots: this.options.slots,
       hashKey: this.#hashKey,
       faults: this.storeFaults,
       requestTimeoutMs: this.options.requestTimeoutMs,
+      slowHop: this.options.slowHop,
+      honestClocks: this.options.honestClocks,
       complain: (text) =>
-        this.violate(/answer|bounced|stopped with/.test(text) ? 'answered' : 'defect', text),
+        this.violate(/answer|forward|sent|served|stopped with/.test(text) ? 'answered' : 'defect', text),
     });
   }
 
@@ -134,7 +171,7 @@ export class Cluster {
     const process = this.machines[machine];
     if (process === undefined) return;
     this.scheduler.note(`kill ${process.id}`);
-    this.#collectMisuses(process);
+    this.#collect(process);
     process.kill();
     this.machines[machine] = undefined;
   }
@@ -145,7 +182,7 @@ export class Cluster {
     if (process === undefined || process.state !== 'serving') return;
     this.scheduler.note(`stop ${process.id}`);
     process.stop(() => {
-      this.#collectMisuses(process);
+      this.#collect(process);
       if (this.machines[machine] === process) this.machines[machine] = undefined;
       done();
     });
@@ -173,97 +210,115 @@ export class Cluster {
     }
     this.setStoreFaults({ ...CALM });
     this.clientNetwork = CALM_CLIENTS;
+    this.network.heal();
     for (const process of this.processes) {
       process.clock.go();
-      for (const domain of [process.domain, ...process.domain.children]) process.resume(domain);
+      for (const domain of [process.process, ...process.process.children]) process.resume(domain);
       for (const connection of process.connections) connection.heal();
     }
   }
 
   finish(): void {
-    for (const process of this.processes) this.#collectMisuses(process);
+    for (const process of this.processes) this.#collect(process);
   }
 
-  /** The way of `client`'s frames to the cluster. */
+  /** Forwards of all processes that ever were. */
+  get forwards(): number {
+    return this.processes.reduce((sum, { front }) => sum + front.audit.forwards, this.#forwards);
+  }
+
+  /** The way of `client`'s frames to the cluster: mostly to one process, which changes now and then. */
   transport(client: string): Transport {
     const random = this.random.fork(`network of ${client}`);
+    const wires = new Map<SimProcess, ClientWire>();
+    let home = -1;
+    let staysUntil = -Infinity;
     return {
       send: (requests, reply) => {
-        const ways = requests.map(() => ({ frame: 0, copies: 0 }));
-        const frames = new Map<number, number[]>();
-        for (const [index, { name }] of requests.entries()) {
-          const machine = this.#pick(random, name);
-          const frame = frames.get(machine);
-          if (frame === undefined) frames.set(machine, [index]);
-          else frame.push(index);
+        if (this.scheduler.now >= staysUntil || this.machines[home]?.state !== 'serving') {
+          home = this.#pick(random);
+          staysUntil = this.scheduler.now + random.delay(STAYS_MS);
         }
-        for (const [machine, indexes] of frames) {
-          const frame = indexes.map((index) => requests[index]);
-          const told = (at: number, answer: Reply) => reply(indexes[at], answer);
-          const duplicated = this.#sendFrame(random, client, machine, frame, told);
-          for (const index of indexes) ways[index] = { frame: machine, copies: duplicated ? 1 : 0 };
+        const astray = random.chance(this.clientNetwork.astray);
+        const process = this.machines[astray ? this.#pick(random) : home];
+        let wire = process === undefined ? undefined : wires.get(process);
+        if (wire === undefined) {
+          wire = this.#newWire(process);
+          if (process !== undefined) wires.set(process, wire);
         }
-        return ways;
+        return this.#sendFrame(random, client, wire, requests, reply);
       },
     };
   }
 
-  /** True when the network makes a second copy of the frame. */
+  /** A process that serves, as a load balancer knows them, or nobody's machine. */
+  #pick(random: Random): number {
+    const serving = [...this.machines.keys()].filter(
+      (machine) => this.machines[machine]?.state === 'serving',
+    );
+    return serving.length === 0 ? random.below(this.options.machines) : random.pick(serving);
+  }
+
+  #newWire(process: SimProcess | undefined): ClientWire {
+    return { number: ++this.#wires, process, connection: undefined, arrivesAt: 0 };
+  }
+
+  /** What has bad luck travels on a connection of its own: it has no order with anything else. */
   #sendFrame(
     random: Random,
     client: string,
-    machine: number,
+    usual: ClientWire,
     frame: readonly Request[],
     reply: (index: number, reply: Reply) => void,
-  ): boolean {
-    const network = this.clientNetwork;
-    const late = random.chance(network.late) ? random.between(0, network.lateMsMax) : 0;
-    if (!random.chance(network.loseRequest)) this.#carry(random, client, machine, frame, reply, late);
-    if (!random.chance(network.duplicate)) return false;
-    const other = random.chance(0.5) ? machine : random.below(this.options.machines);
-    this.#carry(random, client, other, frame, reply, late + random.between(0, network.lateMsMax));
-    return true;
-  }
-
-  /** Mostly the process that owns the name's slot, now and then any. */
-  #pick(random: Random, name: string): number {
-    const any = random.below(this.options.machines);
-    if (random.chance(this.clientNetwork.astray)) return any;
-    // Also those that were stopped long ago and do not know that they lost it.
-    const owners = [...this.machines.keys()].filter((machine) => {
-      const process = this.machines[machine];
-      return process?.state === 'serving' && process.front.ownsSlotOf(name);
-    });
-    if (owners.length > 0) return random.pick(owners);
-    const running = this.machines.findIndex((process) => process?.state === 'serving');
-    return running === -1 ? any : random.chance(0.5) ? running : any;
+  ): Way {
+    const { late, lateMsMax, loseRequest, duplicate } = this.clientNetwork;
+    const isLate = random.chance(late);
+    const wire = isLate ? this.#newWire(usual.process) : usual;
+    const extraMs = isLate ? random.between(0, lateMsMax) : 0;
+    const isLost = random.chance(loseRequest);
+    if (!isLost) this.#carry(random, client, wire, frame, reply, extraMs);
+    if (!random.chance(duplicate)) return { wire: isLost ? 0 : wire.number, copies: 0 };
+    const other = random.chance(0.5) ? usual.process : random.pick(this.machines);
+    this.#carry(random, client, this.#newWire(other), frame, reply, extraMs + random.between(0, lateMsMax));
+    return { wire: wire.number, copies: 1 };
   }
 
   #carry(
     random: Random,
     client: string,
-    machine: number,
+    wire: ClientWire,
     requests: readonly Request[],
     reply: (index: number, reply: Reply) => void,
     extraMs: number,
   ): void {
+    const { scheduler } = this;
+    const { process } = wire;
     const { delayMs, loseReply } = this.clientNetwork;
     const answer = (index: number, told: Reply) => {
       if (random.chance(loseReply)) return;
-      this.scheduler.after(random.delay(delayMs), `answer to ${client}`, () => reply(index, told));
+      scheduler.after(random.delay(delayMs), `answer to ${client}`, () => reply(index, told));
     };
-    this.scheduler.after(random.delay(delayMs) + extraMs, `frame of ${client} to machine ${machine}`, () => {
-      const process = this.machines[machine];
-      if (process === undefined) {
-        for (const index of requests.keys()) answer(index, refusal('moving'));
-        return;
-      }
-      const receive = () => process.front.receive(requests, answer);
-      this.scheduler.after(0, `${process.id} front receives ${requests.length} ops`, receive, process.domain);
-    });
+    const refuse = () => {
+      for (const index of requests.keys()) answer(index, refusal('moving'));
+    };
+    wire.arrivesAt = Math.max(wire.arrivesAt, scheduler.now + random.delay(delayMs) + extraMs);
+    scheduler.after(
+      wire.arrivesAt - scheduler.now,
+      `frame of ${client} to ${process?.id ?? 'nobody'}`,
+      () => {
+        if (process === undefined || !process.alive) return refuse();
+        const receive = () => {
+          wire.connection ??= process.connect();
+          wire.connection.receive(requests, answer);
+        };
+        const label = `${process.id} front receives ${requests.length} ops of ${client} on ${wire.number}`;
+        scheduler.after(0, label, receive, process.domain);
+      },
+    );
   }
 
-  #collectMisuses(process: SimProcess): void {
+  #collect(process: SimProcess): void {
+    this.#forwards += process.front.audit.forwards;
     for (const { misuses } of process.connections) for (const text of misuses) this.violate('defect', text);
   }
 }

@@ -6,7 +6,7 @@
  *   node command.js FROM COUNT [PROFILE|all] [FAILURES_MAX]
  */
 import { argv, stdout } from 'node:process';
-import type { ProfileName } from './nemesis.ts';
+import type { ProfileName } from './profiles.ts';
 import { run } from './run.ts';
 
 const [, , from = '0', count = '10', profile = 'all', failuresMax = '1'] = argv;

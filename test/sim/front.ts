@@ -1,332 +1,359 @@
 /**
- * A process's front as the simulation needs it: it turns requests into records,
- * routes them to the lanes by what those announced, keeps ops without an owner
- * until one is announced or their time is up, and hands each answer back.
- *
- * It also sees to rule 11: each op that a lane got is answered exactly once and
- * in time, unless the lane died.
+ * A process's front as the simulation needs it: the real routing, collector,
+ * connections, links and reachability, wired as in src/front/front.ts, with
+ * sockets that the model network carries in place of uWebSockets.
  */
-import { Buffer } from 'node:buffer';
-import { CODES, codeOfWire, type ErrorCode } from '../../src/errors.ts';
+import { Collector } from '../../src/batch/collector.ts';
+import { Routing } from '../../src/batch/routing.ts';
+import type { Clock, Timer } from '../../src/clock.ts';
+import { Connections } from '../../src/front/connections.ts';
+import { Demand } from '../../src/front/demand.ts';
+import { InboundPeers, type PeerContext, PeerSocket } from '../../src/front/peer-socket.ts';
+import { Reachability } from '../../src/front/reachability.ts';
+import { Buffers } from '../../src/lane/buffers.ts';
 import type { LaneMessage } from '../../src/lane/messages.ts';
-import { BatchBytes, readRecord, recordBytes, writeRecord } from '../../src/lane/record.ts';
 import { LIMITS } from '../../src/limits.ts';
-import { Kind, Op } from '../../src/op.ts';
-import { Answer, readAnswer, Section } from '../../src/protocol/answer.ts';
-import { hashBytes, slotHash, slotOf, type HashKey } from '../../src/slots/hash.ts';
-import type { OpName } from './history.ts';
+import { Peers } from '../../src/peers/peers.ts';
+import type { OpenWire } from '../../src/peers/wire.ts';
+import type { HashKey } from '../../src/slots/hash.ts';
+import { ClientConnection, type ConnectionHost } from './client-connection.ts';
+import { ForwardAudit } from './forward-audit.ts';
+import type { Called, CalledWire } from './peer-network.ts';
+import type { Random } from './random.ts';
 
-/** An op as a client sends it. */
-export interface Request {
-  readonly op: OpName;
-  readonly name: string;
-  readonly token: string;
-  readonly owner: string;
-  readonly fencingToken: number;
-  /** 0: the default. */
-  readonly ttlMs: number;
-  readonly flags: number;
-  /** JSON text, '' for none. */
-  readonly metadata: string;
-}
-
-/** What a client reads in an answer. */
-export interface Reply {
-  readonly status: number;
-  readonly code: ErrorCode | '';
-  readonly fencingToken: number;
-  readonly waitedMs: number;
-  readonly expiresInMs: number;
-  readonly yes: boolean;
-  readonly holder: { readonly owner: string; readonly fencingToken: number } | undefined;
+export interface FrontSettings {
+  /** Id of the process. */
+  readonly process: string;
+  readonly cluster: string;
+  readonly hashKey: HashKey;
+  readonly slots: number;
+  readonly shards: readonly string[];
+  readonly lanes: number;
+  readonly requestTimeoutMs: number;
+  /** Clocks of all processes only drift: how old a frame is can be told. */
+  readonly honestClocks: boolean;
 }
 
 /** What the front needs of the process around it. */
 export interface FrontHost {
-  readonly name: string;
-  readonly requestTimeoutMs: number;
-  now(): number;
-  /** Runs in the process's main thread, `delayMs` from now. */
-  after(delayMs: number, run: () => void): void;
+  /** Timers run in the front's thread. */
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly open: OpenWire;
+  /** Runs it at the end of the event-loop turn. */
+  defer(run: () => void): void;
   /** Hands a sealed batch to a lane's thread. */
-  submit(lane: number, buffer: ArrayBuffer, length: number): void;
-  /** The earliest moment from which a late answer can be held against the lane: after pauses. */
+  submit(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void;
+  want(slots: Uint16Array): void;
+  reach(reachable: boolean): void;
+  /** The earliest moment from which a late answer can be held against anybody: after pauses. */
   undisturbedSince(): number;
+  note(text: string): void;
   complain(text: string): void;
 }
 
-interface Pending {
-  readonly record: Uint8Array;
-  readonly slot: number;
-  readonly receivedAt: number;
-  readonly text: string;
-  readonly reply: (reply: Reply) => void;
-  /** The lane it went to; -1: parked. */
-  lane: number;
-}
+/** As in src/front/front.ts. */
+const WEDGED_MS = 1_000;
+const SWEEP_MS = 100;
+const CONNECTION_SWEEP_EVERY = 5;
+/** More than two addresses of a model network need. */
+const CLUSTER_KEY = Uint8Array.from({ length: 32 }, (_, i) => i);
+/** Rounding, and clocks that drift apart by 500 ppm between two pings. */
+const AGE_SLACK_MS = 5;
 
-const KINDS: Readonly<Record<OpName, number>> = {
-  acquire: Kind.acquire,
-  renew: Kind.renew,
-  release: Kind.release,
-  get: Kind.get,
-  verify: Kind.verify,
-};
-/**
- * How much later than the request time-out an answer may be, in ms: a lane gives
- * up a round trip only once it has stalled, and looks only every tick.
- */
-const SLACK_MS = LIMITS.stallMs + 150;
-
-export class Front {
-  readonly #host: FrontHost;
-  readonly #hashKey: HashKey;
-  readonly #slots: number;
-  readonly #pending = new Map<number, Pending>();
-  readonly #owners = new Map<number, { lane: number; term: string }>();
-  readonly #open = new Map<number, number[]>();
-  readonly #answer = new Answer();
-  readonly #op = new Op();
-  #lastId = 0;
+export class Front implements ConnectionHost {
+  readonly connections: Connections;
+  readonly audit: ForwardAudit;
+  readonly requestTimeoutMs: number;
+  readonly honestClocks: boolean;
   draining = false;
+  /** How often it looked after everything: it gets on. */
+  sweeps = 0;
+  readonly #settings: FrontSettings;
+  readonly #host: FrontHost;
+  readonly #routing: Routing;
+  readonly #buffers = new Buffers();
+  readonly #peers: Peers;
+  readonly #inbound = new InboundPeers();
+  readonly #reachability: Reachability;
+  readonly #demand: Demand;
+  readonly #clients: ClientConnection[] = [];
+  #timer: Timer | undefined;
+  /** Of the frame of another process that is being read. */
+  #frameAgeMs = 0;
 
-  constructor(host: FrontHost, hashKey: HashKey, slots: number) {
+  constructor(settings: FrontSettings, host: FrontHost) {
+    this.#settings = settings;
     this.#host = host;
-    this.#hashKey = hashKey;
-    this.#slots = slots;
+    this.requestTimeoutMs = settings.requestTimeoutMs;
+    this.honestClocks = settings.honestClocks;
+    this.audit = new ForwardAudit((text) => host.complain(text));
+    const defer = (run: () => void) => host.defer(run);
+    this.connections = new Connections(defer);
+    const gate = {
+      send: (lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void) =>
+        host.submit(lane, buffer, length, seen, taken),
+    };
+    const { slots, hashKey, shards, process, requestTimeoutMs, lanes } = settings;
+    const { clock } = host;
+    this.#routing = new Routing(new Collector(lanes, gate, this.#buffers, defer), {
+      slots,
+      hashKey,
+      shards,
+      requestTimeoutMs,
+      process,
+      clock,
+    });
+    this.#demand = new Demand(slots, (all) => host.want(all));
+    this.#routing.tellWanted((wanted) => {
+      this.#demand.update(process, wanted);
+      this.#peers.want(wanted);
+    });
+    this.#routing.answerWith(this.connections);
+    this.#peers = this.#links(defer);
+    this.#reachability = new Reachability((reachable) => {
+      host.note(`${process} is ${reachable ? 'reached again' : 'not reached'}`);
+      host.reach(reachable);
+    });
+    this.#sweepLater();
   }
 
-  ownsSlotOf(name: string): boolean {
-    return this.#owners.has(this.#slotOf(Buffer.from(name)).slot);
+  now(): number {
+    return this.#host.clock.now();
+  }
+
+  undisturbedSince(): number {
+    return this.#host.undisturbedSince();
+  }
+
+  complain(text: string): void {
+    this.#host.complain(text);
+  }
+
+  forwardedAt(connection: number, id: number): number | undefined {
+    return this.audit.forwardedAt(connection, id);
+  }
+
+  submit(op: Parameters<Routing['submit']>[0]): void {
+    this.#routing.submit(op);
   }
 
   get ownedSlots(): number {
-    return this.#owners.size;
+    return this.#routing.ownedCount;
   }
 
-  /** Ops that lanes have and owe an answer for. */
-  get openAtLanes(): readonly string[] {
-    return [...this.#pending.values()]
-      .filter(({ lane }) => lane !== -1)
-      .map(({ lane, text }) => `lane ${lane}: ${text}`);
+  /** Ops of clients without an answer. */
+  get unanswered(): readonly string[] {
+    return this.#clients.flatMap((client) => client.unanswered);
   }
 
-  /** The requests of one frame; each reply comes on its own. */
-  receive(requests: readonly Request[], reply: (index: number, reply: Reply) => void): void {
-    for (const [index, request] of requests.entries()) {
-      const answered = (told: Reply) => reply(index, told);
-      if (this.draining) answered(refusal('draining'));
-      else this.#take(request, answered);
-    }
+  /** Forwards without an answer. */
+  get underWay(): number {
+    return this.#peers.report().reduce((sum, { open }) => sum + open, 0);
+  }
+
+  /** A client connects. */
+  connect(): ClientConnection {
+    const client = new ClientConnection(this);
+    this.#clients.push(client);
+    return client;
   }
 
   /** What a lane says. */
   hear(lane: number, message: LaneMessage): void {
+    const routing = this.#routing;
     switch (message.kind) {
       case 'answers':
-        return this.#answers(lane, message.buffer, message.length);
-      case 'owned':
-        for (const slot of message.slots) this.#owners.set(slot, { lane, term: message.term });
-        return this.#route();
-      case 'lost':
-        for (const slot of message.slots) {
-          if (this.#owners.get(slot)?.term === message.term) this.#owners.delete(slot);
-        }
+        this.connections.answers(message.buffer, message.length);
+        this.#buffers.give(message.buffer);
+        for (const buffer of message.spare) this.#buffers.give(buffer);
         return;
+      case 'owned':
+      case 'lost':
+        return routing.ownership(lane, message);
+      case 'settled':
+        return routing.settled(lane, message);
+      case 'terms':
+        routing.terms(message);
+        return this.#peers.update(this.#others());
+      case 'owners':
+        return routing.owners(message);
       case 'bounced':
-        return this.#bounced(lane, message.buffer, message.length);
+        return routing.bounced(message.buffer, message.length, this.now());
+      case 'shard':
+        return routing.shardDown(message.shard, !message.up);
       case 'log':
         if (message.level !== 'error') return;
-        return this.#host.complain(`log: ${message.message} ${JSON.stringify(message.fields)}`);
-      case 'shard':
-        return;
+        return this.complain(`log: ${message.message} ${JSON.stringify(message.fields)}`);
     }
   }
 
-  /** Complains about answers that are overdue. Parked ops are the front's own: they get `moving`. */
-  sweep(): void {
-    const now = this.#host.now();
-    const { requestTimeoutMs } = this.#host;
-    for (const [id, pending] of this.#pending) {
-      if (pending.lane === -1) {
-        if (now - pending.receivedAt < requestTimeoutMs) continue;
-        this.#pending.delete(id);
-        pending.reply(refusal('moving'));
-      } else if (
-        now - Math.max(pending.receivedAt, this.#host.undisturbedSince()) >
-        requestTimeoutMs + SLACK_MS
-      ) {
-        this.#pending.delete(id);
-        this.#host.complain(`no answer from lane ${pending.lane} in time: ${pending.text}`);
-      }
+  /** Another process calls. */
+  accept(wire: CalledWire): Called {
+    let open = true;
+    const close = (reason: string) => {
+      if (!open) return;
+      open = false;
+      wire.close(reason);
+      // uWS says so at once.
+      socket.closed();
+    };
+    const outlet = {
+      send: (message: Uint8Array) => open && wire.send(message),
+      end: (code: number, reason: string) => {
+        this.#judgeEnd(code, reason);
+        close(`${code} ${reason}`);
+      },
+      cut: () => close('cut'),
+      gone: () => void (open = false),
+    };
+    const socket = new PeerSocket(this.#peerContext(), outlet, '10.0.0.99');
+    return {
+      message: (frame, ageMs) => {
+        if (!open) return;
+        this.#frameAgeMs = ageMs;
+        socket.message(frame, true);
+      },
+      closed: () => open && socket.closed(),
+    };
+  }
+
+  /** SIGTERM: clients are refused, what other processes forward is still taken. */
+  refuseClients(): void {
+    this.draining = true;
+  }
+
+  /** Resolves when nothing is in flight any more, at the latest after `timeoutMs`. */
+  async drain(timeoutMs: number): Promise<void> {
+    const { clock } = this.#host;
+    this.#routing.refuseForwarded();
+    const until = clock.now() + timeoutMs;
+    while (this.connections.open > 0 && clock.now() < until) {
+      await new Promise<void>((resolve) => void clock.after(10, resolve));
     }
   }
 
-  #slotOf(key: Uint8Array): { hash: number; slot: number } {
-    const hash = hashBytes(key, 0, key.length, this.#hashKey);
-    return { hash, slot: slotOf(slotHash(key, 0, key.length, 0, hash, this.#hashKey), this.#slots) };
+  close(): void {
+    this.#peers.close();
+    this.#timer?.cancel();
+    this.connections.shutDown();
   }
 
-  #take(request: Request, reply: (reply: Reply) => void): void {
-    const key = Buffer.from(request.name);
-    const token = tokenBytes(request.token);
-    const owner = Buffer.from(request.owner);
-    const op = this.#op;
-    const metadata = Buffer.from(request.metadata);
-    op.bytes = Buffer.concat([key, token, owner, metadata]);
-    op.kind = KINDS[request.op];
-    op.flags = request.flags;
-    op.id = ++this.#lastId;
-    // Several connections, so that answers have to be grouped.
-    op.connection = op.id % 5;
-    op.receivedAt = this.#host.now();
-    ({ hash: op.hash, slot: op.slot } = this.#slotOf(key));
-    op.keyAt = 0;
-    op.keyLength = key.length;
-    op.tokenAt = key.length;
-    op.tokenLength = token.length;
-    op.ownerAt = key.length + token.length;
-    op.ownerLength = owner.length;
-    op.metadataAt = op.ownerAt + owner.length;
-    op.metadataLength = metadata.length;
-    op.ttlMs = request.ttlMs;
-    op.fencingToken = request.fencingToken;
-    const batch = new BatchBytes(new ArrayBuffer(recordBytes(op)));
-    writeRecord(batch, op);
-    const text = `${request.op} ${request.name} ${request.token}`;
-    this.#pending.set(op.id, {
-      record: batch.bytes,
-      slot: op.slot,
-      receivedAt: op.receivedAt,
-      text,
-      reply,
-      lane: -1,
+  #links(defer: (run: () => void) => void): Peers {
+    const { random, clock, open, note } = this.#host;
+    const { process, requestTimeoutMs } = this.#settings;
+    const routing = this.#routing;
+    const peers = new Peers({
+      identity: this.#identity(),
+      requestTimeoutMs,
+      clock,
+      open: this.audit.watch(open),
+      routing: {
+        forwardDone: (slot) => routing.forwardDone(slot),
+        returned: (op) => {
+          this.audit.returned(op);
+          routing.returned(op);
+        },
+        linkUp: (peer) => routing.linkUp(peer),
+      },
+      deliver: (connection, source, at, end) => this.connections.deliver(connection, source, at, end),
+      defer,
+      random: () => random.next(),
+      randomBytes: (bytes) => this.#randomBytes(bytes),
+      log: {
+        info: (fields, message) => note(`${process}: ${message} ${JSON.stringify(fields)}`),
+        warn: (fields, message) => note(`${process}: ${message} ${JSON.stringify(fields)}`),
+      },
     });
-    this.#routeOne(op.id);
+    routing.forwardTo({
+      forward: (term, op) => {
+        const outcome = peers.forward(term, op);
+        if (outcome === 'taken') this.audit.took(op, this.now());
+        return outcome;
+      },
+      abandon: (to, slots) => peers.abandon(to, slots),
+    });
+    return peers;
   }
 
-  /** All parked ops, in the order of their arrival. */
-  #route(): void {
-    for (const [id, { lane }] of this.#pending) if (lane === -1) this.#routeOne(id);
+  #identity(): PeerContext['identity'] {
+    const { cluster, process } = this.#settings;
+    return { cluster, process, key: CLUSTER_KEY };
   }
 
-  #routeOne(id: number): void {
-    const pending = this.#pending.get(id)!;
-    const owner = this.#owners.get(pending.slot);
-    if (owner === undefined) return;
-    pending.lane = owner.lane;
-    const open = this.#open.get(owner.lane);
-    if (open !== undefined) {
-      open.push(id);
-      return;
+  #randomBytes(bytes: Uint8Array): void {
+    for (let i = 0; i < bytes.length; i++) bytes[i] = this.#host.random.below(256);
+  }
+
+  #peerContext(): PeerContext {
+    const { clock, note } = this.#host;
+    const { process, slots, requestTimeoutMs, honestClocks } = this.#settings;
+    const routing = this.#routing;
+    const { connections, audit } = this;
+    return {
+      connections: {
+        get open() {
+          return connections.open;
+        },
+        set open(open) {
+          connections.open = open;
+        },
+        add: (connection) => {
+          const number = connections.add(connection);
+          audit.peerConnection(number);
+          return number;
+        },
+        remove: (number) => connections.remove(number),
+        full: (more) => connections.full(more),
+        flushLater: (connection) => connections.flushLater(connection),
+      },
+      routing: {
+        slots,
+        submitForwarded: (op, term) => {
+          const ageMsMax = Math.min(LIMITS.peerSilenceMs, requestTimeoutMs / 2) + AGE_SLACK_MS;
+          audit.offered(op.connection, op.id, this.#frameAgeMs, honestClocks ? ageMsMax : Infinity);
+          return routing.submitForwarded(op, term);
+        },
+      },
+      clock,
+      requestTimeoutMs,
+      identity: this.#identity(),
+      randomBytes: (bytes) => this.#randomBytes(bytes),
+      peers: this.#inbound,
+      peerWants: (peer, wanted) => this.#demand.update(peer, wanted),
+      log: { warn: (fields, message) => note(`${process}: ${message} ${JSON.stringify(fields)}`) },
+    };
+  }
+
+  /** Between processes of one version frames are sound, and no op stays without an answer. */
+  #judgeEnd(code: number, reason: string): void {
+    const wedged = code === 1011 && this.now() - this.undisturbedSince() > this.requestTimeoutMs + WEDGED_MS;
+    if (wedged || code === 1003 || code === 1007 || code === 1009) {
+      this.complain(`the socket of a peer was ended with ${code}, no answer or no sense: ${reason}`);
     }
-    this.#open.set(owner.lane, [id]);
-    this.#host.after(0, () => this.#seal(owner.lane));
   }
 
-  #seal(lane: number): void {
-    const ids = this.#open.get(lane)!;
-    this.#open.delete(lane);
-    const records = ids.flatMap((id) => this.#pending.get(id)?.record ?? []);
-    const length = records.reduce((sum, record) => sum + record.length, 0);
-    const bytes = new Uint8Array(length);
-    let at = 0;
-    for (const record of records) {
-      bytes.set(record, at);
-      at += record.length;
+  /** The other living processes. */
+  #others(): { id: string; address: string }[] {
+    const others = new Map<string, string>();
+    for (const { info } of this.#routing.map.living()) {
+      if (info.process !== this.#settings.process) others.set(info.process, info.address);
     }
-    this.#host.submit(lane, bytes.buffer, length);
+    return Array.from(others, ([id, address]) => ({ id, address }));
   }
 
-  #bounced(lane: number, buffer: ArrayBuffer, length: number): void {
-    const batch = new BatchBytes(buffer, length);
-    const ids: number[] = [];
-    for (let at = 0; at < length;) {
-      at = readRecord(batch, at, this.#op);
-      ids.push(this.#op.id);
-    }
-    for (const id of ids) {
-      const pending = this.#pending.get(id);
-      if (pending === undefined || pending.lane !== lane) {
-        this.#host.complain(`lane ${lane} bounced op ${id}, which it had answered`);
-        continue;
+  #sweepLater(): void {
+    this.#timer = this.#host.clock.after(SWEEP_MS, () => {
+      const now = this.now();
+      this.#routing.sweep(now);
+      this.#peers.sweep(now);
+      const others = this.#others();
+      const heard = this.#inbound.heardSince(now - LIMITS.peerSilenceMs);
+      this.#reachability.update(others.length, others.filter(({ id }) => heard.includes(id)).length, now);
+      if (this.sweeps++ % CONNECTION_SWEEP_EVERY === 0) {
+        this.connections.sweep(now, now - this.requestTimeoutMs - WEDGED_MS);
       }
-      pending.lane = -1;
-      // The announcement may be on its way: not at once, or the two would play ball.
-      this.#host.after(
-        1,
-        () => this.#pending.has(id) && this.#pending.get(id)!.lane === -1 && this.#routeOne(id),
-      );
-    }
-  }
-
-  #answers(lane: number, buffer: ArrayBuffer, length: number): void {
-    const bytes = { bytes: new Uint8Array(buffer), view: new DataView(buffer), length };
-    for (let at = 0; at < length;) {
-      const connection = bytes.view.getUint32(at, true);
-      const end = at + 8 + bytes.view.getUint32(at + 4, true);
-      at += 8;
-      while (at < end) {
-        at = readAnswer(bytes, at, this.#answer);
-        this.#answered(lane, connection);
-      }
-    }
-  }
-
-  #answered(lane: number, connection: number): void {
-    const answer = this.#answer;
-    const pending = this.#pending.get(answer.id);
-    if (pending === undefined || pending.lane !== lane || connection !== answer.id % 5) {
-      this.#host.complain(
-        `lane ${lane} answered op ${answer.id} of connection ${connection}, which is not open there`,
-      );
-      return;
-    }
-    this.#pending.delete(answer.id);
-    const late = this.#host.now() - Math.max(pending.receivedAt, this.#host.undisturbedSince());
-    if (late > this.#host.requestTimeoutMs + SLACK_MS) {
-      this.#host.complain(`lane ${lane} answered after ${late.toFixed(0)} ms: ${pending.text}`);
-    }
-    pending.reply(replyOf(answer));
+      this.#sweepLater();
+    });
   }
 }
-
-function replyOf(answer: Answer): Reply {
-  const { sections } = answer;
-  const told = sections & (Section.holder | Section.state);
-  const held =
-    (sections & Section.holder) !== 0 || ((sections & Section.state) !== 0 && answer.holderCount > 0);
-  const owner = Buffer.from(
-    answer.ownerBytes.subarray(answer.ownerAt, answer.ownerAt + answer.ownerLength),
-  ).toString();
-  const timed = (sections & (Section.claim | Section.verdict)) !== 0;
-  const code = answer.code === 0 ? '' : (codeOfWire(answer.code) ?? 'internal');
-  return {
-    status: answer.status,
-    code,
-    fencingToken: timed ? answer.fencingToken : 0,
-    waitedMs: answer.waitedMs,
-    expiresInMs: answer.expiresInMs,
-    yes: (sections & Section.verdict) !== 0 ? answer.current : held,
-    holder: told !== 0 && held ? { owner, fencingToken: answer.fencingToken } : undefined,
-  };
-}
-
-export function refusal(code: ErrorCode): Reply {
-  const { status } = CODES[code];
-  return { status, code, fencingToken: 0, waitedMs: 0, expiresInMs: 0, yes: false, holder: undefined };
-}
-
-/** A UUID travels as its 16 bytes, any other token as its characters. */
-function tokenBytes(token: string): Uint8Array {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(token)) return Buffer.from(token);
-  return Buffer.from(token.replaceAll('-', ''), 'hex');
-}
-
-/** The bytes that stand for `token` in records and journals, as hex. */
-export function tokenHex(token: string): string {
-  return Buffer.from(tokenBytes(token)).toString('hex');
-}
-
-/** How often fronts look for requests whose time is up. */
-export const FRONT_SWEEP_MS = Math.min(20, LIMITS.laneTickMs);

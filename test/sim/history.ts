@@ -31,7 +31,7 @@ export interface OpRecord {
   /** Infinity: no answer, or one that says that the outcome is unknown. */
   endedAt: number;
   seen: Seen | undefined;
-  /** An op of the same batch and name that took effect before this one, 0 = none. */
+  /** The op on the same lock that its client sent before it over the same connection, 0 = none: it takes effect first. */
   readonly after: number;
   /** Copies of the request that the network may deliver beside the first. */
   copies: number;
@@ -80,6 +80,7 @@ export type Rule =
   | 'stale token'
   | 'repeat'
   | 'freed early'
+  | 'freed late'
   | 'one owner'
   | 'durability'
   | 'answered'

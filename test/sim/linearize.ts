@@ -7,7 +7,8 @@
  *   order is lost by that; so only ops that change the state branch
  *
  * Ops without an answer may have taken effect at any time after they were sent,
- * or never. A claim's end by time is an op of nobody, possible from the moment
+ * or never. Ops of one connection take effect in the order in which they were
+ * sent, those without an answer included. A claim's end by time is an op of nobody, possible from the moment
  * at which the last promise made for it is over.
  */
 import type { Claim, OpRecord } from './history.ts';
@@ -21,7 +22,10 @@ interface Step {
   readonly until: number;
   /** undefined: it may take effect or not. */
   readonly record: OpRecord | undefined;
+  /** An op with an answer that takes effect before it, 0 = none. */
   readonly after: number;
+  /** The same of maybes: once one of these is done, it can't be any more. */
+  readonly before: readonly number[];
 }
 
 /** The lock, as any client knows it: a holder, tokens that are used up, the highest fencing token given. */
@@ -45,33 +49,67 @@ export function linearize(
   return new Search(stepsOf(ops, claims), claims).run(blame);
 }
 
+/** Refusals promise that nothing happened: nothing to order. */
+function isRefused({ seen }: OpRecord): boolean {
+  return seen !== undefined && (seen.status >= 500 || seen.status === 429);
+}
+
+function isAnswered(op: OpRecord): boolean {
+  return op.seen !== undefined && !isRefused(op);
+}
+
+/** Only grants and releases change anything. */
+function isMaybe(op: OpRecord): boolean {
+  return op.seen === undefined && (op.op === 'acquire' || op.op === 'release');
+}
+
 function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
   const steps: Step[] = [];
+  const orders = ordersOf(ops);
   for (const op of ops) {
-    const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until, after, seen } = op;
-    // Refusals promise that nothing happened: nothing to order.
-    const refused = seen !== undefined && (seen.status >= 500 || seen.status === 429);
-    if (seen !== undefined && !refused) {
-      steps.push({ id, kind, token, fencingToken, from, until, record: op, after });
-    }
-    // Whatever else of it is on the wire: only grants and releases change anything.
-    if (seen !== undefined && op.copies === 0) continue;
-    if (kind !== 'acquire' && kind !== 'release') continue;
-    steps.push({ id: -id, kind, token, fencingToken, from, until: Infinity, record: undefined, after: 0 });
+    const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until } = op;
+    const step = { kind, token, fencingToken, from };
+    const { after, before } = orders.get(id)!;
+    if (isAnswered(op)) steps.push({ ...step, id, until, record: op, after, before: NONE });
+    // Whatever else of it is on the wire.
+    if (op.copies > 0 && (kind === 'acquire' || kind === 'release'))
+      steps.push({ ...step, id: -id, until: Infinity, record: undefined, after: 0, before: NONE });
+    else if (isMaybe(op)) steps.push({ ...step, id: -id, until: Infinity, record: undefined, after, before });
   }
-  for (const { token, ownedUntilAtLeast } of claims) {
-    steps.push({
-      id: 0,
-      kind: 'expire',
-      token,
-      fencingToken: 0,
-      from: ownedUntilAtLeast,
-      until: Infinity,
-      record: undefined,
-      after: 0,
-    });
+  for (const { token, ownedUntilAtLeast: from } of claims) {
+    const step = { kind: 'expire' as const, token, fencingToken: 0, from, until: Infinity };
+    steps.push({ ...step, id: 0, record: undefined, after: 0, before: NONE });
   }
   return steps.sort((a, b) => a.from - b.from);
+}
+
+const NONE: readonly number[] = [];
+
+interface Order {
+  /** The op with an answer that comes before. */
+  after: number;
+  /** Steps behind a maybe, up to the next op with an answer. */
+  readonly before: number[];
+}
+
+/** By op: what the order of its connection says. */
+function ordersOf(ops: readonly OpRecord[]): Map<number, Order> {
+  const byId = new Map(ops.map((op) => [op.id, op]));
+  const orders = new Map<number, Order>();
+  for (const op of ops) {
+    const order: Order = { after: 0, before: [] };
+    orders.set(op.id, order);
+    for (let at = byId.get(op.after); at !== undefined; at = byId.get(at.after)) {
+      if (isAnswered(at)) {
+        order.after = at.id;
+        break;
+      }
+      if (!isMaybe(at)) continue;
+      if (isAnswered(op)) orders.get(at.id)!.before.push(op.id);
+      else if (isMaybe(op)) orders.get(at.id)!.before.push(-op.id);
+    }
+  }
+  return orders;
 }
 
 class Search {
@@ -79,7 +117,10 @@ class Search {
   readonly #fenceOf = new Map<string, number>();
   readonly #ownerOf = new Map<string, string>();
   readonly #done: Uint8Array;
-  readonly #idDone = new Map<number, number>();
+  /** Where the step of an id stands. */
+  readonly #places = new Map<number, number>();
+  /** By place: the maybes that can't be any more once the step is done. */
+  readonly #kills: readonly number[][];
   readonly #seen = new Set<string>();
   #nodes = 0;
   #farthest = -1;
@@ -92,7 +133,10 @@ class Search {
       this.#fenceOf.set(claim.token, claim.fencingToken);
       this.#ownerOf.set(claim.token, claim.owner);
     }
-    for (const [i, step] of steps.entries()) if (step.record !== undefined) this.#idDone.set(step.id, i);
+    for (const [i, step] of steps.entries()) if (step.id !== 0) this.#places.set(step.id, i);
+    this.#kills = steps.map(() => []);
+    for (const [i, { before }] of steps.entries())
+      for (const id of before) this.#kills[this.#places.get(id)!].push(i);
   }
 
   run(blame?: (text: string) => void): LinearizeResult {
@@ -110,7 +154,9 @@ class Search {
     let at = first;
     for (;;) {
       while (at < this.#steps.length && this.#done[at] === 1) at++;
-      const next = this.#candidates(at).find((i) => this.#isQuiet(this.#steps[i], state));
+      const next = this.#candidates(at).find(
+        (i) => !this.#isFatal(i) && this.#isQuiet(this.#steps[i], state),
+      );
       if (next === undefined) break;
       this.#done[next] = 1;
       taken.push(next);
@@ -131,7 +177,7 @@ class Search {
       this.#stuck = this.#describe(state, candidates);
     }
     for (const i of this.#likeliestFirst(candidates)) {
-      const after = this.#change(this.#steps[i], state);
+      const after = this.#isQuiet(this.#steps[i], state) ? state : this.#change(this.#steps[i], state);
       if (after === undefined) continue;
       this.#done[i] = 1;
       if (this.#explore(after, first, count + (this.#steps[i].record === undefined ? 0 : 1))) return true;
@@ -168,13 +214,22 @@ class Search {
       bound = Math.min(bound, steps[i].until);
       found.push(i);
     }
-    return found.filter((i) => steps[i].from <= bound && this.#afterIsDone(steps[i]));
+    return found.filter((i) => steps[i].from <= bound && this.#isInOrder(steps[i]));
   }
 
-  #afterIsDone(step: Step): boolean {
-    if (step.after === 0) return true;
-    const index = this.#idDone.get(step.after);
-    return index === undefined || this.#done[index] === 1;
+  /** What its connection's order allows. */
+  #isInOrder({ after, before }: Step): boolean {
+    if (after !== 0 && !this.#isDone(after)) return false;
+    return !before.some((id) => this.#isDone(id));
+  }
+
+  /** It would end the chance of a maybe: whether that is right has to be tried. */
+  #isFatal(place: number): boolean {
+    return this.#kills[place].some((i) => this.#done[i] === 0);
+  }
+
+  #isDone(id: number): boolean {
+    return this.#done[this.#places.get(id)!] === 1;
   }
 
   /** True when the step changes nothing and its answer fits the state. */

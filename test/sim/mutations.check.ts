@@ -3,7 +3,8 @@
  * notices. Minutes long, so it has a command of its own: `npm run test:mutations`.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { MUTATIONS, Workshop } from './mutations.ts';
+import { MUTATIONS } from './mutations.ts';
+import { Workshop } from './workshop.ts';
 
 const BUILD_MS = 120_000;
 const SEED_MS = 5_000;

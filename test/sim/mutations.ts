@@ -4,14 +4,7 @@
  * of the tree. Text that is not there any more fails the test: the mutation has
  * to be brought along when the code moves.
  */
-import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { execPath } from 'node:process';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import type { ProfileName } from './nemesis.ts';
+import type { ProfileName } from './profiles.ts';
 
 export interface Mutation {
   readonly name: string;
@@ -105,8 +98,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a slot is taken over without a look at its owner',
     file: 'src/lane/takeover.ts',
-    find: '!(record.owner !== null && living.has(record.owner))',
-    replace: 'true',
+    find: '  return !me.living.has(last) && me.placement.heirOf(last) === me.term;',
+    replace: '  return true;',
     also: {
       find: 'for (const term of dead) compares',
       replace: 'for (const term of [] as string[]) compares',
@@ -227,100 +220,152 @@ export const MUTATIONS: readonly Mutation[] = [
     profile: 'calm',
     seeds: 5,
   },
+  {
+    name: 'claims of a slot that was handed over begin anew',
+    file: 'src/lane/recovery.ts',
+    find: 'const timed = direct && ',
+    replace: 'const timed = !direct && ',
+    profile: 'moves',
+    seeds: 20,
+  },
+  {
+    name: 'times count for a term that the slot was not handed to',
+    file: 'src/lane/recovery.ts',
+    find: 'const timed = direct && record.segments.every((segment) => segment.term === me.term);',
+    replace: 'const timed = direct || record.segments.length > 0;',
+    profile: 'kills',
+    seeds: 100,
+  },
+  {
+    name: 'a slot is served on after it was frozen',
+    file: 'src/lane/lane.ts',
+    find: '    this.lose(shard, shard.currentTerm!.id, holds);\n',
+    replace: '    void holds;\n',
+    profile: 'moves',
+    seeds: 10,
+  },
+  {
+    name: 'a slot is handed over without what its journal has',
+    file: 'src/lane/checkpoints.ts',
+    find: 'const kept = counter === hold.checkpointCounter && (leaving',
+    replace: 'const kept = leaving !== undefined || (leaving',
+    profile: 'moves',
+    seeds: 10,
+  },
+  {
+    name: 'a slot is claimed by somebody else than whom it was handed to',
+    file: 'src/lane/takeover.ts',
+    find: '  if (me.early) return false;',
+    replace: '  if (me.early) return false;\n  if (record.owner === null && last !== null) return true;',
+    also: {
+      find: 'if (last !== null && !direct) dead.add(last);',
+      replace: 'if (record.owner !== null) dead.add(record.owner);',
+    },
+    profile: 'moves',
+    seeds: 20,
+  },
+  {
+    name: 'a lane takes ops that were routed before the front knew that it has the slot',
+    file: 'src/lane/lane.ts',
+    find: ' || hold.announcement > seen) this.bounceOne',
+    replace: ') this.bounceOne',
+    profile: 'storms',
+    seeds: 200,
+  },
+  {
+    name: 'slots do not move where they should be',
+    file: 'src/lane/reign.ts',
+    find: 'const moves = goes || this.planned.settled(now);',
+    replace: 'const moves = goes;',
+    profile: 'moves',
+    seeds: 10,
+  },
+  {
+    name: 'ops go on before those that come back from a lane',
+    file: 'src/batch/announced.ts',
+    find: 'return this.settlingLane[slot] === NOBODY && !this.successors.has(slot);',
+    replace: 'return !this.successors.has(slot);',
+    profile: 'storms',
+    seeds: 200,
+  },
+  {
+    name: 'ops that come back go behind those that wait',
+    file: 'src/batch/parked.ts',
+    find: 'return this.addTo(op, true);',
+    replace: 'return this.addTo(op, false);',
+    profile: 'storms',
+    seeds: 200,
+  },
+  {
+    name: 'ops of a slot go to its new owner while forwards to the old one are under way',
+    file: 'src/batch/forwards.ts',
+    find: 'return this.returning[slot] === 0 && this.term[slot] === term;',
+    replace: 'return true;',
+    profile: 'storms',
+    seeds: 200,
+  },
+  {
+    name: 'a forward is forwarded again',
+    file: 'src/batch/routing.ts',
+    find: '      if (this.closed || (!served && !expected)) return false;',
+    replace: '      if (this.closed || (!served && !expected)) return (this.route(op), true);',
+    profile: 'moves',
+    seeds: 20,
+  },
+  {
+    name: 'a peer takes younger ops of a slot than the one that it refused',
+    file: 'src/front/peer-socket.ts',
+    find: 'return last !== undefined && ((last - seen) | 0) > 0;',
+    replace: 'return last === undefined && seen < 0;',
+    profile: 'storms',
+    seeds: 300,
+  },
+  {
+    name: 'a forward is taken however old it is',
+    file: 'src/front/peer-socket.ts',
+    find: 'const tooOld = ageMs > Math.min(LIMITS.peerSilenceMs, requestTimeoutMs / 2);',
+    replace: 'const tooOld = false;',
+    profile: 'peers',
+    seeds: 60,
+  },
+  {
+    name: 'what a forward had waited does not count',
+    file: 'src/front/peer-socket.ts',
+    find: 'op.receivedAt = now - waitedMs;',
+    replace: 'op.receivedAt = now;',
+    profile: 'kills',
+    seeds: 20,
+  },
+  {
+    name: 'forwards are sent again after they may have arrived',
+    file: 'src/peers/frame.ts',
+    find: '    this.clear();\n    return out.bytes.subarray(0, at);',
+    replace: '    return out.bytes.subarray(0, at);',
+    profile: 'peers',
+    seeds: 10,
+  },
+  {
+    name: 'an answer is given though the request was said to be unknown',
+    file: 'src/peers/link.ts',
+    find: '    for (const i of indexes) this.finish(i);\n',
+    replace: '',
+    profile: 'peers',
+    seeds: 60,
+  },
+  {
+    name: 'a late answer finds another forward than its own',
+    file: 'src/peers/in-flight.ts',
+    find: 'i < this.untouched && this.generation[i] === id >>> INDEX_BITS && ',
+    replace: 'i < this.untouched && ',
+    profile: 'peers',
+    seeds: 100,
+  },
+  {
+    name: 'a process that others do not reach keeps its slots',
+    file: 'src/front/reachability.ts',
+    find: 'if (this.doubtfulMs >= LIMITS.isolatedAfterMs) this.say(false);',
+    replace: '',
+    profile: 'isolation',
+    seeds: 10,
+  },
 ];
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const execute = promisify(execFile);
-/** As the tree is compiled for use, but without checking: a mutation need not be beautiful. */
-const COMPILER_FLAGS = [
-  [
-    '--ignoreConfig',
-    '--noCheck',
-    '--skipLibCheck',
-    '--rewriteRelativeImportExtensions',
-    '--verbatimModuleSyntax',
-  ],
-  ['--target', 'ES2023', '--lib', 'ES2023,ESNext.Disposable', '--module', 'nodenext', '--types', 'node'],
-].flat();
-
-export interface Finding {
-  /** Rules that were seen broken, none: the mutation went unnoticed. */
-  readonly rules: readonly string[];
-  /** Seeds that were run until then. */
-  readonly seeds: number;
-  readonly text: string;
-}
-
-/** A copy of the tree in a temporary folder, compiled anew for each mutation. */
-export class Workshop {
-  readonly #folder: string;
-
-  private constructor(folder: string) {
-    this.#folder = folder;
-  }
-
-  static async open(): Promise<Workshop> {
-    const folder = await mkdtemp(join(tmpdir(), 'holdfast-mutations-'));
-    for (const part of ['src', 'test/sim', 'package.json']) {
-      await cp(join(ROOT, part), join(folder, 'tree', part), { recursive: true });
-    }
-    await mkdir(join(folder, 'built'), { recursive: true });
-    await cp(join(ROOT, 'package.json'), join(folder, 'built', 'package.json'));
-    for (const place of ['tree', 'built']) {
-      await symlink(join(ROOT, 'node_modules'), join(folder, place, 'node_modules'));
-    }
-    return new Workshop(folder);
-  }
-
-  async close(): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true });
-  }
-
-  /** @throws Error when the mutation's text is not in its file exactly once */
-  async try(mutation: Mutation): Promise<Finding> {
-    const path = join(this.#folder, 'tree', mutation.file);
-    const original = await readFile(path, 'utf8');
-    await writeFile(path, mutated(original, mutation));
-    try {
-      return await this.run(mutation.profile, mutation.seeds);
-    } finally {
-      await writeFile(path, original);
-    }
-  }
-
-  /** Compiles what is there now and runs seeds until one fails. */
-  async run(profile: ProfileName, seeds: number): Promise<Finding> {
-    const tree = join(this.#folder, 'tree');
-    const built = join(this.#folder, 'built');
-    const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const compile = [
-      compiler,
-      ...COMPILER_FLAGS,
-      '--rootDir',
-      tree,
-      '--outDir',
-      built,
-      join(tree, 'test/sim/command.ts'),
-    ];
-    await execute(execPath, compile, { cwd: tree });
-    const command = join(built, 'test/sim/command.js');
-    const { stdout } = await execute(execPath, [command, '0', String(seeds), profile]);
-    const lines = stdout.trim().split('\n');
-    const failure = JSON.parse(lines[0]) as { rules?: string[]; text?: string };
-    const total = JSON.parse(lines[lines.length - 1]) as { seeds: number };
-    return { rules: failure.rules ?? [], seeds: total.seeds, text: failure.text ?? '' };
-  }
-}
-
-/** @throws Error when a text to be replaced is not there exactly once */
-function mutated(original: string, mutation: Mutation): string {
-  let text = original;
-  for (const { find, replace } of [mutation, ...(mutation.also === undefined ? [] : [mutation.also])]) {
-    const places = text.split(find).length - 1;
-    if (places !== 1)
-      throw new Error(`«${mutation.name}»: its text stands ${places} times in ${mutation.file}`);
-    // A function: in a text `$&` and the like would mean something.
-    text = text.replace(find, () => replace);
-  }
-  return text;
-}

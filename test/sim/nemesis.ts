@@ -1,126 +1,16 @@
 /**
- * What goes wrong in a run: workload profiles, and the one who picks a fault
- * now and then. Every fault that lasts has an end of its own.
+ * Picks a fault of its profile now and then. Every fault that lasts has an end
+ * of its own.
  */
 import { Buffer } from 'node:buffer';
-import type { ClientNetwork, Cluster } from './cluster.ts';
-import { CALM_CLIENTS } from './cluster.ts';
-import { COPY_MS_MAX } from './client.ts';
-import { CALM, type NetworkFaults } from './model-connection.ts';
+import { LIMITS } from '../../src/limits.ts';
+import type { Cluster } from './cluster.ts';
 import type { ModelStore } from './model-store.ts';
+import { type Faults, type Profile, STORM } from './profiles.ts';
 import type { Random } from './random.ts';
 
-/** Weights: how often each is picked. */
-export interface Faults {
-  readonly kill?: number;
-  readonly stop?: number;
-  readonly pauseProcess?: number;
-  readonly pauseLane?: number;
-  readonly pauseKeeper?: number;
-  readonly endLease?: number;
-  readonly partition?: number;
-  /** Nothing that a store says is heard; often the lease ends meanwhile. */
-  readonly deaf?: number;
-  readonly outage?: number;
-  readonly full?: number;
-  readonly storm?: number;
-  readonly stopClock?: number;
-  readonly jumpWall?: number;
-  readonly jumpClock?: number;
-}
-
-export interface Profile {
-  readonly faults: Faults;
-  /** Mean time between two faults, in ms. */
-  readonly everyMs: number;
-  readonly store: NetworkFaults;
-  readonly clients: ClientNetwork;
-}
-
-const FLAKY_STORE: NetworkFaults = {
-  delayMs: 1,
-  refuse: 0.005,
-  loseRequest: 0.003,
-  loseReply: 0.006,
-  late: 0.01,
-  lateMsMax: 4_000,
-  stall: 0.004,
-  duplicate: 0.01,
-  resetWatch: 0.01,
-};
-/** For a while nearly nothing goes right. */
-const STORM: NetworkFaults = {
-  delayMs: 10,
-  refuse: 0.1,
-  loseRequest: 0.05,
-  loseReply: 0.15,
-  late: 0.15,
-  lateMsMax: 8_000,
-  stall: 0.1,
-  duplicate: 0.1,
-  resetWatch: 0.2,
-};
-const FLAKY_CLIENTS: ClientNetwork = {
-  delayMs: 0.5,
-  loseRequest: 0.01,
-  loseReply: 0.02,
-  duplicate: 0.03,
-  late: 0.02,
-  lateMsMax: COPY_MS_MAX,
-  astray: 0.02,
-};
-
-export const PROFILES = {
-  calm: { faults: {}, everyMs: 1_000, store: CALM, clients: CALM_CLIENTS },
-  kills: { faults: { kill: 3, stop: 1 }, everyMs: 2_500, store: CALM, clients: FLAKY_CLIENTS },
-  store: {
-    faults: { partition: 3, deaf: 2, outage: 2, full: 1, storm: 3 },
-    everyMs: 2_500,
-    store: FLAKY_STORE,
-    clients: CALM_CLIENTS,
-  },
-  pauses: {
-    faults: { pauseProcess: 3, pauseLane: 3, pauseKeeper: 1 },
-    everyMs: 2_500,
-    store: FLAKY_STORE,
-    clients: CALM_CLIENTS,
-  },
-  leases: {
-    faults: { endLease: 4, deaf: 4, pauseKeeper: 2, storm: 1 },
-    everyMs: 1_500,
-    store: FLAKY_STORE,
-    clients: FLAKY_CLIENTS,
-  },
-  clocks: {
-    faults: { stopClock: 3, jumpWall: 1, endLease: 1 },
-    everyMs: 2_000,
-    store: CALM,
-    clients: FLAKY_CLIENTS,
-  },
-  jumps: { faults: { jumpClock: 3, endLease: 1 }, everyMs: 2_000, store: CALM, clients: CALM_CLIENTS },
-  everything: {
-    faults: {
-      kill: 3,
-      stop: 1,
-      pauseProcess: 3,
-      pauseLane: 2,
-      pauseKeeper: 1,
-      endLease: 2,
-      partition: 2,
-      deaf: 2,
-      outage: 1,
-      full: 1,
-      storm: 3,
-      stopClock: 1,
-      jumpWall: 1,
-    },
-    everyMs: 1_800,
-    store: FLAKY_STORE,
-    clients: FLAKY_CLIENTS,
-  },
-} as const satisfies Record<string, Profile>;
-
-export type ProfileName = keyof typeof PROFILES;
+/** From when a process knows that it is isolated until it has no slots: it hears its links end first, then hands over. */
+const HANDED_MS = LIMITS.peerSilenceMs + 1_500;
 
 /** Picks faults until `until`; those under way may end a little later. */
 export class Nemesis {
@@ -188,7 +78,7 @@ export class Nemesis {
   }
 
   #strike(fault: keyof Faults): void {
-    const { scheduler, stores } = this.#cluster;
+    const { scheduler, stores, network } = this.#cluster;
     const random = this.#random;
     const machine = this.#pickMachine();
     const process = this.#cluster.machines[machine];
@@ -200,6 +90,17 @@ export class Nemesis {
         return this.#restartLater(machine);
       case 'stop':
         return this.#cluster.stop(machine, () => this.#restartLater(machine));
+      case 'join':
+        return this.#join();
+      case 'cutPeers':
+        return this.#cutPeers(machine);
+      case 'isolate':
+        return this.#isolate(machine);
+      case 'breakPeers':
+        return network.breakOff(machine, this.#other(machine));
+      case 'slowPeers':
+        network.slow(machine, true);
+        return this.#later(300, 5_000, `machine ${machine} is fast`, () => network.slow(machine, false));
       case 'endLease':
         return this.#endLease(store);
       case 'partition':
@@ -225,10 +126,14 @@ export class Nemesis {
     switch (fault) {
       case 'pauseProcess':
       case 'pauseLane':
-      case 'pauseKeeper': {
-        const lane = random.pick(process.lanes).domain;
-        const domain =
-          fault === 'pauseProcess' ? process.domain : fault === 'pauseLane' ? lane : process.keeperDomain;
+      case 'pauseKeeper':
+      case 'pauseFront': {
+        const domain = {
+          pauseProcess: process.process,
+          pauseLane: random.pick(process.lanes).domain,
+          pauseKeeper: process.keeperDomain,
+          pauseFront: process.domain,
+        }[fault];
         process.pause(domain);
         const longest = random.chance(0.5) ? 800 : 12_000;
         return this.#later(10, longest, `resume ${domain.name}`, () => process.resume(domain));
@@ -247,6 +152,59 @@ export class Nemesis {
       default:
         throw new Error(`no such fault: ${fault}`);
     }
+  }
+
+  #other(machine: number): number {
+    const { length } = this.#cluster.machines;
+    return (machine + 1 + this.#random.below(length - 1)) % length;
+  }
+
+  #join(): void {
+    const empty = this.#cluster.machines.findIndex((process) => process === undefined);
+    if (empty !== -1) this.#cluster.start(empty);
+  }
+
+  #cutPeers(machine: number): void {
+    const other = this.#other(machine);
+    const ways = [
+      [machine, other],
+      [other, machine],
+    ];
+    this.#cut(this.#random.chance(0.5) ? ways : [this.#random.pick(ways)]);
+  }
+
+  /** From all others: what it sends, what they send, or both. */
+  #isolate(machine: number): void {
+    const others = [...this.#cluster.machines.keys()].filter((other) => other !== machine);
+    const out = others.map((other) => [machine, other]);
+    const back = others.map((other) => [other, machine]);
+    this.#cut(this.#random.pick([out, back, [...out, ...back]]));
+    // Where nothing else is wrong.
+    if (Object.keys(this.#profile.faults).length > 1) return;
+    const process = this.#cluster.machines[machine];
+    this.#cluster.scheduler.after(LIMITS.isolatedAfterMs + HANDED_MS, 'nemesis looks', () => {
+      if (process === undefined || !this.#isStillCut(machine)) return;
+      const { ownedSlots } = process.front;
+      if (ownedSlots > 0)
+        this.#cluster.violate('liveness', `${process.id} is isolated and has ${ownedSlots} slots`);
+    });
+  }
+
+  /** Alone, and since then without a break. */
+  #isStillCut(machine: number): boolean {
+    const { network, scheduler } = this.#cluster;
+    const cuts = [...network.cuts];
+    const since = scheduler.now - LIMITS.isolatedAfterMs - HANDED_MS;
+    return cuts.length > 0 && cuts.every(([way, at]) => way.includes(`${machine}`) && at <= since);
+  }
+
+  #cut(ways: readonly (readonly number[])[]): void {
+    const { network } = this.#cluster;
+    for (const [from, to] of ways) network.cut(from, to);
+    const text = ways.map(([from, to]) => `${from}>${to}`).join(' ');
+    this.#later(100, this.#random.chance(0.5) ? 1_500 : 9_000, `mended: ${text}`, () => {
+      for (const [from, to] of ways) network.mend(from, to);
+    });
   }
 
   #partition(): void {

@@ -4,12 +4,16 @@
  *   birth ─► faults and load ─► all healed, load goes on ─► clients stop
  *     ─► every process is killed, one new one reads all back ─► judged
  */
+import { Buffer } from 'node:buffer';
 import { LIMITS } from '../../src/limits.ts';
 import { checkHistory, describe } from './checker.ts';
 import { Actor, Client } from './client.ts';
 import { Cluster } from './cluster.ts';
 import { History, type OpRecord, type Violation } from './history.ts';
-import { Nemesis, PROFILES, type Profile, type ProfileName } from './nemesis.ts';
+import { Nemesis } from './nemesis.ts';
+import { pipe } from './piper.ts';
+import { checkAtRest } from './placement-check.ts';
+import { PROFILES, type Profile, type ProfileName } from './profiles.ts';
 import { Random } from './random.ts';
 import { read } from './reader.ts';
 import { Scheduler } from './scheduler.ts';
@@ -27,6 +31,8 @@ export interface RunResult {
   readonly unknown: number;
   readonly commits: number;
   readonly terms: number;
+  readonly handOvers: number;
+  readonly forwards: number;
   readonly history: History;
 }
 
@@ -40,13 +46,15 @@ const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
 const LOADS = [
-  { writeEveryMs: 25, hot: 0.4, cool: 0.25, readers: 0 },
-  { writeEveryMs: 100, hot: 0.4, cool: 0.25, readers: 0 },
-  { writeEveryMs: 200, hot: 0.4, cool: 0.25, readers: 1 },
-  { writeEveryMs: 700, hot: 0.4, cool: 0, readers: 4 },
-  { writeEveryMs: 3_000, hot: 0.2, cool: 0, readers: 3 },
+  { writeEveryMs: 25, hot: 0.4, cool: 0.25, readers: 0, pipers: 2 },
+  { writeEveryMs: 100, hot: 0.4, cool: 0.25, readers: 0, pipers: 1 },
+  { writeEveryMs: 200, hot: 0.4, cool: 0.25, readers: 1, pipers: 0 },
+  { writeEveryMs: 700, hot: 0.4, cool: 0, readers: 4, pipers: 1 },
+  { writeEveryMs: 3_000, hot: 0.2, cool: 0, readers: 3, pipers: 3 },
 ];
+const SLOW_HOP = 0.001;
 const READ_EVERY_MS = 50;
+const BURST_EVERY_MS = 250;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
 const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
 /** How long an op may take once everything is well. */
@@ -57,34 +65,57 @@ const EVENTS_MAX = 2_000_000;
 
 export const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
 
+const ISOLATED_AFTER_MS = LIMITS.isolatedAfterMs;
+const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
+
 /**
  * Bounds that a run of seconds would never reach are drawn per seed, so that
  * checkpoints, truncation and sweeping take part. The code reads LIMITS at use.
  */
-function drawLimits(random: Random): void {
-  const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
+function drawLimits(random: Random, { settleMs, isolatedAfterMs }: Profile): void {
   limits.journalBytesMax = random.pick([64 * 1024 * 1024, 20_000, 5_000, 1_000]);
   limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
   limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
   limits.recordPollMs = random.pick([10_000, 2_000]);
+  // Small, also because memory that nobody fills has to be cleared.
+  limits.batchSealBytes = random.pick([128 * 1024, 8_192, 4_096, 2_048]);
   limits.pageBytesMax = random.pick([1024 * 1024, 3_000]);
   limits.compactEveryMs = random.pick([1_500, 300]);
+  limits.settleMs = random.pick([3_000, 1_000, 300]);
+  if (settleMs !== undefined) limits.settleMs = settleMs;
+  limits.handoversOpenMax = random.pick([32, 2]);
+  limits.peerSilenceMs = random.pick([2_000, 700]);
+  limits.isolatedAfterMs = isolatedAfterMs ?? ISOLATED_AFTER_MS;
+  limits.notOwnerRetryMs = random.pick([20, 5, 200]);
+  limits.peerRequestsMax = random.pick([131_072, 131_072, 6]);
+  limits.peerBacklogBytesMax = random.pick([16 * 1024 * 1024, 2_000]);
+}
+
+/** Bounds at which requests are shed, which must not be in the way when all is well. */
+function widenLimits(): void {
+  limits.peerRequestsMax = 131_072;
+  limits.peerBacklogBytesMax = 16 * 1024 * 1024;
 }
 
 export async function run(seed: number, profileName?: ProfileName): Promise<RunResult> {
   const random = new Random(seed, 'run');
-  drawLimits(random.fork('limits'));
   const name = profileName ?? PROFILE_NAMES[seed % PROFILE_NAMES.length];
   const profile: Profile = PROFILES[name];
+  const { jumpClock, stopClock } = profile.faults;
+  drawLimits(random.fork('limits'), profile);
   const scheduler = new Scheduler(random.fork('scheduler'));
   const cluster = new Cluster(scheduler, random.fork('cluster'), {
     shards: SHARDS,
     machines: MACHINES,
-    lanes: 1 + (seed % 2),
+    lanes: 1 + random.fork('lanes').below(2),
     slots: SLOTS,
     requestTimeoutMs: LIMITS.requestTimeoutMsDefault,
     storeFaults: profile.store,
     clientNetwork: profile.clients,
+    peerFaults: profile.peers,
+    machinesAtFirst: profile.machinesAtFirst ?? MACHINES,
+    slowHop: profile.slowHop ?? SLOW_HOP,
+    honestClocks: jumpClock === undefined && stopClock === undefined,
   });
   await cluster.begin();
   const history = new History();
@@ -92,15 +123,17 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
   await live(cluster, clients, random, profile, history);
   const final = await readAllBack(cluster, random, history);
   cluster.finish();
+  const defects: Violation[] = [];
   for (const { at, label, error } of scheduler.crashes) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    cluster.violate('defect', `event "${label}" at ${at.toFixed(1)} threw ${text}`);
+    defects.push({ rule: 'defect', text: `event "${label}" at ${at.toFixed(1)} threw ${text}` });
   }
-  const honestClocks = !('jumpClock' in profile.faults);
+  const honestClocks = jumpClock === undefined;
   const violations = [
+    ...defects,
     ...cluster.violations,
     ...checkHistory(history, { honestClocks }),
-    ...checkStores(cluster.stores, history, honestClocks),
+    ...checkStores(cluster.stores, history, { honestClocks, prompt: name === 'calm' || name === 'moves' }),
     ...final,
   ];
   return report(seed, name, cluster, history, violations);
@@ -126,6 +159,11 @@ function load(cluster: Cluster, random: Random, history: History): Client[] {
     read(client, kind.cool === 0 ? HOT : NAMES, READ_EVERY_MS);
     clients.push(client);
   }
+  for (let i = 0; i < kind.pipers; i++) {
+    const client = join(`q${i}`);
+    pipe(client, `pipe/${i}`, BURST_EVERY_MS);
+    clients.push(client);
+  }
   return clients;
 }
 
@@ -144,6 +182,7 @@ async function live(
   nemesis.over = true;
   scheduler.note('ALL HEALED');
   cluster.heal();
+  widenLimits();
   for (let machine = 0; machine < MACHINES; machine++) {
     if (cluster.machines[machine]?.state === 'stopping') cluster.kill(machine);
     if (cluster.machines[machine] === undefined) cluster.start(machine);
@@ -156,6 +195,7 @@ async function live(
   for (const op of history.ops.filter(judged)) checkServed(cluster, op);
   // What is still under way ends: time-outs of clients, late copies of requests.
   await go(cluster, scheduler.now + cluster.options.requestTimeoutMs + 2_000);
+  checkAtRest(cluster);
 }
 
 function checkServed(cluster: Cluster, op: OpRecord): void {
@@ -219,6 +259,10 @@ function report(
     unknown: history.ops.filter((op) => op.seen === undefined).length,
     commits: puts.filter(({ key }) => key.startsWith('holdfast/journal/')).length,
     terms: new Set(puts.map(({ key }) => key).filter((key) => key.startsWith('holdfast/term/'))).size,
+    handOvers: puts.filter(({ key, value }) => {
+      return key.startsWith('holdfast/slot/') && Buffer.from(value!).includes('"owner":null,"next":"');
+    }).length,
+    forwards: cluster.forwards,
     history,
   };
 }

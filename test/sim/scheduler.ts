@@ -56,7 +56,7 @@ export class Domain {
   }
 }
 
-const TRACE_TAIL = 400;
+const TRACE_TAIL = Number(process.env.HOLDFAST_SIM_TRACE ?? 400);
 
 export class Scheduler {
   /** True time in ms, which nobody inside the simulation can see. */

@@ -10,7 +10,7 @@
 import { env } from 'node:process';
 import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES, run, type RunResult } from './run.ts';
-import type { ProfileName } from './nemesis.ts';
+import type { ProfileName } from './profiles.ts';
 
 /** What takes about half a minute on one slow core. */
 const SEEDS_DEFAULT = 96;
@@ -40,7 +40,7 @@ describe('simulation', () => {
     'keeps the contract whatever fails',
     async () => {
       const failures: string[] = [];
-      const sum = { ops: 0, granted: 0, unknown: 0, terms: 0, events: 0 };
+      const sum = { ops: 0, granted: 0, unknown: 0, terms: 0, handOvers: 0, forwards: 0, events: 0 };
       for (let seed = from; seed < from + count; seed++) {
         const result = await run(seed, profile);
         if (result.violations.length > 0) failures.push(failureText(result));
@@ -53,6 +53,8 @@ describe('simulation', () => {
       if (one !== undefined || profile !== undefined) return;
       expect(sum.unknown).toBeGreaterThan(count);
       expect(sum.terms).toBeGreaterThan(count * 8);
+      expect(sum.handOvers).toBeGreaterThan(count * 10);
+      expect(sum.forwards).toBeGreaterThan(count * 50);
     },
     ALL_MS,
   );

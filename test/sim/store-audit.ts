@@ -3,17 +3,21 @@
  *
  *   one owner   only the term that a slot's record names writes effects for it,
  *               and only while its key stands; records change owner only when
- *               the last owner's key is gone; journals and effects have no gap
+ *               the last owner's key is gone, or by its own commit, which names
+ *               the next: nobody else owns it then while that term lives;
+ *               journals and effects have no gap
  *   exclusion   no lock is granted while it is held
  *   durability  what an answer acknowledged had been written before
  *   freed early no claim ends by time while its client was promised more
+ *   freed late  where nothing fails, a claim ends by time soon after its TTL:
+ *               counted on, not anew, when its slot is handed over
  */
 import { Buffer } from 'node:buffer';
 import { describe } from './checker.ts';
-import { tokenHex } from './front.ts';
 import type { Claim, History, OpRecord, Rule, Violation } from './history.ts';
 import { readJournalEntry, type JournalEffect } from './journal-reader.ts';
 import type { Applied, ModelStore } from './model-store.ts';
+import { tokenHex } from './request.ts';
 
 /** What the audit needs of a store. */
 export type AuditedStore = Pick<ModelStore, 'name' | 'log'>;
@@ -23,23 +27,47 @@ interface Grant {
   readonly token: string;
   readonly fencingToken: number;
   readonly grantedAt: number;
+  /** The longest it ever had. */
+  ttlMs: number;
+  /** When its slot was last taken over from a term that did not hand it over; every TTL begins anew then. */
+  takenOverAt: number;
   endedAt: number;
   reason: 'released' | 'expired' | '';
+}
+
+interface Ownership {
+  readonly owner: string | null;
+  readonly next: string | null;
+}
+
+function said({ owner, next }: Ownership): string {
+  return owner ?? (next === null ? 'nobody' : `nobody, for ${next}`);
 }
 
 const RELEASED = 1;
 const EXPIRED = 2;
 
+export interface AuditOptions {
+  /** False: clocks of owners jumped. */
+  readonly honestClocks: boolean;
+  /** Nothing failed and nobody stood still. */
+  readonly prompt: boolean;
+}
+
+/** From the end of a TTL until the claim is gone: pads, ticks, a commit, and the slot may be on its way. */
+const FREED_MS = 600;
+
 export function checkStores(
   stores: readonly AuditedStore[],
   history: History,
-  honestClocks: boolean,
+  { honestClocks, prompt }: AuditOptions,
 ): Violation[] {
   const violations: Violation[] = [];
   const grants = new Map<string, Grant>();
   for (const store of stores) new StoreAudit(store, grants, violations).run();
   for (const op of history.ops) checkAcknowledged(op, grants, history, violations);
   for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
+  if (prompt) checkPrompt(grants, history, violations);
   return violations;
 }
 
@@ -48,7 +76,7 @@ class StoreAudit {
   readonly #grants: Map<string, Grant>;
   readonly #violations: Violation[];
   readonly #terms = new Map<string, { seq: number }>();
-  readonly #owners = new Map<number, string | null>();
+  readonly #owners = new Map<number, Ownership>();
   readonly #counters = new Map<number, number>();
   readonly #holders = new Map<string, Grant>();
 
@@ -79,11 +107,24 @@ class StoreAudit {
   }
 
   #slot(slot: number, value: Uint8Array, applied: Applied): void {
-    const { owner } = JSON.parse(Buffer.from(value).toString()) as { owner: string | null };
-    const before = this.#owners.get(slot) ?? null;
-    this.#owners.set(slot, owner);
-    if (before === null || before === owner || !this.#terms.has(before)) return;
-    this.#violate('one owner', applied, `slot ${slot} went to ${owner} while its owner ${before} lived`);
+    const now = JSON.parse(Buffer.from(value).toString()) as Ownership;
+    const before = this.#owners.get(slot) ?? { owner: null, next: null };
+    this.#owners.set(slot, now);
+    const text = `slot ${slot} went from ${said(before)} to ${said(now)}`;
+    if (before.owner !== null && before.owner !== now.owner && this.#terms.has(before.owner)) {
+      const own = applied.changes.some(({ key }) => key === `holdfast/term/${before.owner}`);
+      if (!own || now.owner !== null || now.next === null)
+        this.#violate('one owner', applied, `${text} while its owner lived`);
+    }
+    const isDirect = before.owner === null && before.next === now.owner;
+    if (now.owner !== null && now.owner !== before.owner && !isDirect) {
+      for (const [key, holder] of this.#holders)
+        if (key.startsWith(`${slot} `)) holder.takenOverAt = applied.at;
+    }
+    if (before.owner === null && before.next !== null && this.#terms.has(before.next)) {
+      if (now.owner !== before.next)
+        this.#violate('one owner', applied, `${text} while the term that it was given to lived`);
+    }
   }
 
   #entry(term: string, seq: number, value: Uint8Array, applied: Applied): void {
@@ -104,7 +145,7 @@ class StoreAudit {
 
   #effect(term: string, effect: JournalEffect, applied: Applied): void {
     const { slot, number, hash, fencingToken } = effect;
-    const owner = this.#owners.get(slot);
+    const owner = this.#owners.get(slot)?.owner;
     if (owner !== term) {
       this.#violate(
         'one owner',
@@ -134,6 +175,8 @@ class StoreAudit {
         token,
         fencingToken,
         grantedAt: applied.at,
+        ttlMs: effect.ttlMs,
+        takenOverAt: -Infinity,
         endedAt: Infinity,
         reason: '',
       };
@@ -148,6 +191,7 @@ class StoreAudit {
         `${effect.kind} of slot ${slot} names claim ${fencingToken}, which is not there`,
       );
     }
+    if (effect.kind === 'renewed') holder.ttlMs = Math.max(holder.ttlMs, effect.ttlMs);
     if (effect.kind !== 'ended') return;
     holder.endedAt = applied.at;
     holder.reason = effect.reason === RELEASED ? 'released' : effect.reason === EXPIRED ? 'expired' : '';
@@ -196,4 +240,32 @@ function checkPromise(claim: Claim, grants: ReadonlyMap<string, Grant>, violatio
     `${claim.name}: claim ${claim.owner} (${claim.fencingToken}) was ended at ${grant.endedAt.toFixed(1)}, ` +
     `promised until ${claim.promisedUntil.toFixed(1)}`;
   violations.push({ rule: 'freed early', text });
+}
+
+/** A renewal that left the TTL as it was is in no journal: what the client saw of it counts. */
+function checkPrompt(grants: ReadonlyMap<string, Grant>, history: History, violations: Violation[]): void {
+  const renewedAt = new Map<string, number>();
+  for (const op of history.ops) {
+    if (op.op !== 'acquire' && op.op !== 'renew') continue;
+    const token = tokenHex(op.token);
+    const refused = op.seen !== undefined && op.seen.status >= 300;
+    if (!refused) renewedAt.set(token, Math.max(op.endedAt, renewedAt.get(token) ?? 0));
+  }
+  for (const {
+    name,
+    token,
+    fencingToken,
+    grantedAt,
+    takenOverAt,
+    endedAt,
+    reason,
+    ttlMs,
+  } of grants.values()) {
+    if (reason !== 'expired') continue;
+    const from = Math.max(grantedAt, takenOverAt, renewedAt.get(token) ?? 0);
+    const lateMs = endedAt - from - ttlMs;
+    if (lateMs <= FREED_MS) continue;
+    const text = `${name}: claim ${fencingToken} had ${ttlMs} ms from ${from.toFixed(1)} and was ended ${lateMs.toFixed(0)} ms later`;
+    violations.push({ rule: 'freed late', text });
+  }
 }

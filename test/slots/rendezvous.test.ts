@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { laneOf, naturalLog, ownerOf, shardOf, type Candidate } from '../../src/slots/rendezvous.ts';
+import { heirOf, naturalLog, ownerOf, shardOf, type Candidate } from '../../src/slots/rendezvous.ts';
 
 const SLOTS = 4096;
 
@@ -126,32 +126,119 @@ describe('shardOf', () => {
   });
 });
 
-describe('laneOf and ownerOf', () => {
-  it('share evenly, also within one shard', () => {
+const terms = fc.uniqueArray(fc.stringMatching(/^[0-9a-f]{16}$/), { minLength: 1, maxLength: 12 });
+
+function owners(of: readonly string[]): string[] {
+  return Array.from({ length: SLOTS }, (_, slot) => ownerOf(slot, of)!);
+}
+
+/** Six standard deviations of a binomial draw of `of`, of chance 1 in `parts`. */
+function expectEven(share: number, of: number, parts: number): void {
+  expect(Math.abs(share - of / parts)).toBeLessThan(6 * Math.sqrt((of / parts) * (1 - 1 / parts)) + 1);
+}
+
+describe('ownerOf', () => {
+  it('gives every term its part, whatever their ids', () => {
+    fc.assert(
+      fc.property(terms, (all) => {
+        const found = counts(owners(all));
+        for (const term of all) expectEven(found.get(term) ?? 0, SLOTS, all.length);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
+  it('is independent of shardOf: shares are even within one shard', () => {
     const all = ['s0', 's1'].map((name) => ({ name, weight: 1 }));
     const s0 = Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => shardOf(slot, all) === 's0');
-    const lanes = counts(s0.map((slot) => laneOf(slot, 4)));
-    const owners = counts(s0.map((slot) => ownerOf(slot, ['term-a', 'term-b', 'term-c', 'term-d'])));
-    for (const share of [...lanes.values(), ...owners.values()]) {
-      expect(Math.abs(share - s0.length / 4)).toBeLessThan(6 * Math.sqrt((s0.length * 3) / 16));
-    }
-    expect(lanes.size).toBe(4);
-    expect(owners.size).toBe(4);
-  });
-
-  it('move nothing but what the newcomer wins', () => {
-    for (let lanes = 1; lanes < 8; lanes++) {
-      for (let slot = 0; slot < SLOTS; slot++) {
-        const after = laneOf(slot, lanes + 1);
-        if (after !== laneOf(slot, lanes)) expect(after).toBe(lanes);
-      }
+    // The same names as candidates for both: the keys of the draws differ.
+    for (const names of [
+      ['term-a', 'term-b', 'term-c', 'term-d'],
+      ['s0', 's1'],
+    ]) {
+      const found = counts(s0.map((slot) => ownerOf(slot, names)!));
+      for (const name of names) expectEven(found.get(name) ?? 0, s0.length, names.length);
     }
   });
 
-  it('have one choice where there is one', () => {
-    expect(laneOf(77, 1)).toBe(0);
+  it('moves nothing but what a newcomer wins, or one that left had', () => {
+    fc.assert(
+      fc.property(terms, fc.stringMatching(/^[0-9a-f]{15}$/), (all, rest) => {
+        const joining = `x${rest}`;
+        const before = owners(all);
+        const after = owners([...all, joining]);
+        for (let slot = 0; slot < SLOTS; slot++) {
+          if (after[slot] !== before[slot]) expect(after[slot]).toBe(joining);
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('depends on no order', () => {
+    fc.assert(
+      fc.property(terms, (all) => {
+        expect(owners([...all].reverse())).toEqual(owners(all));
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  it('has one choice where there is one, and none where there is none', () => {
     expect(ownerOf(77, ['only'])).toBe('only');
-    expect(() => ownerOf(77, [])).toThrow(RangeError);
+    expect(ownerOf(77, [])).toBeUndefined();
+  });
+
+  it('keeps giving this plan: processes of several versions share a shard', () => {
+    const plan = owners(['0', '1', '2'].map((digit) => digit.repeat(16))).map((term) => term[0]);
+    expect(plan.slice(0, 64).join('')).toMatchInlineSnapshot(
+      `"1202122101112020111012120200121100001012201122102101120100112221"`,
+    );
+  });
+});
+
+describe('heirOf', () => {
+  const living = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(16));
+  const dead = Array.from({ length: 4_000 }, (_, i) => i.toString(16).padStart(16, '0'));
+
+  it('spreads the dead evenly over the living', () => {
+    const found = counts(dead.map((term) => heirOf(term, living)!));
+    for (const term of living) expectEven(found.get(term) ?? 0, dead.length, living.length);
+  });
+
+  it('changes only for those whose heir left, or that a newcomer wins', () => {
+    const joining = 'e'.repeat(16);
+    for (const term of dead) {
+      const before = heirOf(term, living);
+      const after = heirOf(term, [...living, joining])!;
+      if (after !== before) expect(after).toBe(joining);
+      const without = living.filter((other) => other !== before);
+      if (after !== joining) expect(heirOf(term, [...without, before!])).toBe(before);
+      expect(without).toContain(heirOf(term, without));
+    }
+  });
+
+  it('depends on no order', () => {
+    const reversed = [...living].reverse();
+    for (const term of dead) expect(heirOf(term, reversed)).toBe(heirOf(term, living));
+  });
+
+  it('is independent of who should own a slot of the same number', () => {
+    let same = 0;
+    for (const [slot, term] of dead.entries()) if (heirOf(term, living) === ownerOf(slot, living)) same++;
+    expectEven(same, dead.length, living.length);
+  });
+
+  it('is the only one that lives; of none there is none', () => {
+    expect(heirOf(dead[0], [living[2]])).toBe(living[2]);
+    expect(heirOf(dead[0], [])).toBeUndefined();
+  });
+
+  it('stays who it is: processes of several versions share a shard', () => {
+    const heirs = dead.slice(0, 64).map((term) => heirOf(term, living)![0]);
+    expect(heirs.join('')).toMatchInlineSnapshot(
+      `"babbabcbcdabacabdcaddbaabbdddaaacdcdcbdcabacadabbdbbdbbbaddbcbba"`,
+    );
   });
 });
 

@@ -3,10 +3,12 @@
  * another process takes over; the safety of no answer rests on them.
  *
  *   kept ─ drop, port closed, TTL 0 ─► forgotten
- *    └─ its lane stands still for > TTL/2 ─► left alone ─ the lane moves ─► kept
+ *    └─ its lane or the main thread stands still for > TTL/2 ─► left alone
+ *                                            └─ both move ─► kept
  *
  * A lane that is busy for a long time must not lose its lease, one that is
- * wedged must: so its progress counter, in shared memory, is looked at.
+ * wedged must: so its progress counter, in shared memory, is looked at. The
+ * same for the main thread, without which nobody reaches the lanes.
  *
  * Every shard has a connection of its own, and every keep-alive a deadline of
  * TTL/4: a dead shard doesn't delay the others, and after a frozen member
@@ -51,12 +53,12 @@ export class KeeperLoop {
   readonly #progress: Int32Array;
   readonly #log: KeeperLog;
   readonly #kept = new Map<string, KeptLease>();
-  /** By lane: what its counter was when it last moved, and when that was seen. */
+  /** By lane, the main thread last: what its counter was when it last moved, and when that was seen. */
   readonly #seen: number[] = [];
   readonly #movedAt: number[] = [];
   readonly #timer: NodeJS.Timeout;
 
-  /** `progress` has one element for each lane, raised by the lane while it works. */
+  /** `progress` has an element for each lane and a last one for the main thread, raised by them while they work. */
   constructor(shards: readonly ShardSettings[], progress: Int32Array, log: KeeperLog) {
     for (const shard of shards) {
       if (shard.engine === 'etcd')
@@ -100,18 +102,20 @@ export class KeeperLoop {
   }
 
   #tick(now: number): void {
-    for (let lane = 0; lane < this.#progress.length; lane++) this.#look(lane, now);
+    const main = this.#progress.length - 1;
+    for (let thread = 0; thread <= main; thread++) this.#look(thread, now);
+    if (now - this.#movedAt[main] > STILL_MS_MAX) return;
     for (const [id, kept] of this.#kept) {
       if (kept.inFlight || now < kept.dueAt || now - this.#movedAt[kept.lane] > STILL_MS_MAX) continue;
       void this.#keep(id, kept, now);
     }
   }
 
-  #look(lane: number, now: number): void {
-    const count = Atomics.load(this.#progress, lane);
-    if (this.#movedAt[lane] !== undefined && this.#seen[lane] === count) return;
-    this.#seen[lane] = count;
-    this.#movedAt[lane] = now;
+  #look(thread: number, now: number): void {
+    const count = Atomics.load(this.#progress, thread);
+    if (this.#movedAt[thread] !== undefined && this.#seen[thread] === count) return;
+    this.#seen[thread] = count;
+    this.#movedAt[thread] = now;
   }
 
   async #keep(id: string, kept: KeptLease, now: number): Promise<void> {

@@ -22,18 +22,24 @@ export interface KeeperThread {
 
 export interface KeeperThreadOptions {
   readonly shards: readonly ShardSettings[];
-  /** Int32Array(lanes): LaneStart.progress. */
+  /** LaneStart.progress. */
   readonly progress: SharedArrayBuffer;
   readonly onLog: (report: KeeperReport) => void;
   /** The thread died: leases will run out. A defect; the process should end so that another takes over. */
   readonly onFailure: (error: Error) => void;
 }
 
+/** How often this thread shows that it gets on. */
+const BEAT_MS = 200;
+
+/** The calling thread raises its own element of `progress` from now on, as long as its event loop turns. */
 export function startKeeperThread(options: KeeperThreadOptions): KeeperThread {
   const data: KeeperThreadData = { shards: options.shards, progress: options.progress };
   const entry = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
   const worker = new Worker(entry, { workerData: data, name: 'keeper' });
   let stopping = false;
+  const progress = new Int32Array(options.progress);
+  const beat = setInterval(() => Atomics.add(progress, progress.length - 1, 1), BEAT_MS);
   worker.on('message', options.onLog);
   worker.on('error', options.onFailure);
   worker.on('exit', (code) => {
@@ -50,6 +56,7 @@ export function startKeeperThread(options: KeeperThreadOptions): KeeperThread {
       const timer = setTimeout(() => void worker.terminate(), STOP_MS);
       await ended;
       clearTimeout(timer);
+      clearInterval(beat);
     },
   };
 }

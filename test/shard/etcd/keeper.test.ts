@@ -41,14 +41,15 @@ const lives = async (store: EtcdStore, key: string) => (await store.confirm(key)
 describe.skipIf(etcdMissing)('the loop', () => {
   const shards = () => clusters.map((cluster, i) => shardOn(cluster, `s${i}`));
 
+  /** `moving` is asked for each lane, and for the main thread as lane `lanes`. */
   function start(lanes: number, moving: (lane: number) => boolean) {
-    const progress = new Int32Array(new SharedArrayBuffer(4 * lanes));
+    const progress = new Int32Array(new SharedArrayBuffer(4 * (lanes + 1)));
     const logs: string[] = [];
     const loop = new KeeperLoop(shards(), progress, (_level, message, fields) =>
       logs.push(`${message} ${fields['shard']}`),
     );
     const timer = setInterval(() => {
-      for (let lane = 0; lane < lanes; lane++) if (moving(lane)) Atomics.add(progress, lane, 1);
+      for (let lane = 0; lane <= lanes; lane++) if (moving(lane)) Atomics.add(progress, lane, 1);
     }, 50);
     const stop = () => {
       clearInterval(timer);
@@ -78,6 +79,16 @@ describe.skipIf(etcdMissing)('the loop', () => {
     await expect.poll(() => logs, { timeout: 5_000 }).toContain('a lease has ended s0');
     stop();
     await expect.poll(() => lives(stores[1], other.key), { timeout: GONE_MS }).toBe(false);
+  }, 40_000);
+
+  it('keeps no lease while the main thread stands still', async () => {
+    const { loop, stop } = start(1, (lane) => lane === 0);
+    const { lease, key } = await leased(stores[0]);
+    loop.handle({ kind: 'keep', lane: 0, shard: 's0', lease });
+    await sleep(LIMITS.leaseTtlMs / 2);
+    expect(await lives(stores[0], key)).toBe(true);
+    await expect.poll(() => lives(stores[0], key), { timeout: GONE_MS + LIMITS.leaseTtlMs }).toBe(false);
+    stop();
   }, 40_000);
 
   it('a lane that moves again before its lease ends keeps it', async () => {
@@ -123,9 +134,9 @@ describe.skipIf(etcdMissing)('the loop', () => {
 const built = new URL('../../../dist/shard/etcd/keeper.js', import.meta.url);
 
 describe.skipIf(etcdMissing)('the thread', () => {
-  it('keeps what lanes tell it to keep while this thread is busy, and stops', async () => {
+  it('keeps what lanes tell it to keep, and stops', async () => {
     const { startKeeperThread } = (await import(built.href)) as typeof Keeper;
-    const progress = new SharedArrayBuffer(4);
+    const progress = new SharedArrayBuffer(8);
     const failures: Error[] = [];
     const thread = startKeeperThread({
       shards: [shardOn(clusters[0])],
@@ -141,7 +152,7 @@ describe.skipIf(etcdMissing)('the thread', () => {
     await sleep(100);
     for (const until = performance.now() + GONE_MS; performance.now() < until;) {
       Atomics.add(new Int32Array(progress), 0, 1);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+      await sleep(50);
     }
     expect(await lives(stores[0], key)).toBe(true);
     port2.close();

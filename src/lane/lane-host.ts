@@ -1,0 +1,37 @@
+/** What the work on one shard needs of the lane that it is part of. */
+import type { Op } from '../op.ts';
+import type { LaneCounters } from '../metrics/counters.ts';
+import type { ShardStore } from '../shard/store.ts';
+import type { Buffers } from './buffers.ts';
+import type { Delivery } from './delivery.ts';
+import type { Hold } from './hold.ts';
+import type { LaneMessage } from './messages.ts';
+import type { Parked } from './parked.ts';
+import type { ReignLane } from './reign.ts';
+import type { Term } from './term.ts';
+
+/** The work on one shard, as its lane sees it. */
+export interface Serving {
+  readonly store: ShardStore;
+  readonly holds: ReadonlyMap<number, Hold>;
+  readonly currentTerm: Term | undefined;
+  take(op: Op, hold: Hold, now: number): void;
+  expire(hold: Hold, row: number, now: number): number;
+}
+
+export interface LaneHost extends ReignLane {
+  readonly delivery: Delivery;
+  readonly counters: LaneCounters;
+  readonly buffers: Buffers;
+  emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
+  /** The slots of a shard that this lane serves, in and out. */
+  adopt(shard: Serving, holds: readonly Hold[]): void;
+  drop(shard: Serving, term: string): void;
+  /** These slots take no op any more; answers about them may still have to leave. */
+  freeze(shard: Serving, holds: readonly Hold[]): void;
+  /** The last answers about a frozen slot have left. */
+  forget(hold: Hold): void;
+  bounce(parked: Parked): void;
+  bounceOne(op: Op): void;
+  flushBounced(): void;
+}

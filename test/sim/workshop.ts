@@ -1,0 +1,106 @@
+/** Tries mutations out: a copy of the tree in a temporary folder, compiled anew for each, and seeds run in it. */
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execPath } from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Mutation } from './mutations.ts';
+import type { ProfileName } from './profiles.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const execute = promisify(execFile);
+/** As the tree is compiled for use, but without checking: a mutation need not be beautiful. */
+const COMPILER_FLAGS = [
+  [
+    '--ignoreConfig',
+    '--noCheck',
+    '--skipLibCheck',
+    '--rewriteRelativeImportExtensions',
+    '--verbatimModuleSyntax',
+  ],
+  ['--target', 'ES2023', '--lib', 'ES2023,ESNext.Disposable', '--module', 'nodenext', '--types', 'node'],
+].flat();
+
+export interface Finding {
+  /** Rules that were seen broken, none: the mutation went unnoticed. */
+  readonly rules: readonly string[];
+  /** Seeds that were run until then. */
+  readonly seeds: number;
+  readonly text: string;
+}
+
+/** A copy of the tree in a temporary folder, compiled anew for each mutation. */
+export class Workshop {
+  readonly #folder: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  static async open(): Promise<Workshop> {
+    const folder = await mkdtemp(join(tmpdir(), 'holdfast-mutations-'));
+    for (const part of ['src', 'test/sim', 'package.json']) {
+      await cp(join(ROOT, part), join(folder, 'tree', part), { recursive: true });
+    }
+    await mkdir(join(folder, 'built'), { recursive: true });
+    await cp(join(ROOT, 'package.json'), join(folder, 'built', 'package.json'));
+    for (const place of ['tree', 'built']) {
+      await symlink(join(ROOT, 'node_modules'), join(folder, place, 'node_modules'));
+    }
+    return new Workshop(folder);
+  }
+
+  async close(): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true });
+  }
+
+  /** @throws Error when the mutation's text is not in its file exactly once */
+  async try(mutation: Mutation): Promise<Finding> {
+    const path = join(this.#folder, 'tree', mutation.file);
+    const original = await readFile(path, 'utf8');
+    await writeFile(path, mutated(original, mutation));
+    try {
+      return await this.run(mutation.profile, mutation.seeds);
+    } finally {
+      await writeFile(path, original);
+    }
+  }
+
+  /** Compiles what is there now and runs seeds until one fails. */
+  async run(profile: ProfileName, seeds: number): Promise<Finding> {
+    const tree = join(this.#folder, 'tree');
+    const built = join(this.#folder, 'built');
+    const compiler = join(ROOT, 'node_modules/typescript/bin/tsc');
+    const compile = [
+      compiler,
+      ...COMPILER_FLAGS,
+      '--rootDir',
+      tree,
+      '--outDir',
+      built,
+      join(tree, 'test/sim/command.ts'),
+    ];
+    await execute(execPath, compile, { cwd: tree });
+    const command = join(built, 'test/sim/command.js');
+    const { stdout } = await execute(execPath, [command, '0', String(seeds), profile]);
+    const lines = stdout.trim().split('\n');
+    const failure = JSON.parse(lines[0]) as { rules?: string[]; text?: string };
+    const total = JSON.parse(lines[lines.length - 1]) as { seeds: number };
+    return { rules: failure.rules ?? [], seeds: total.seeds, text: failure.text ?? '' };
+  }
+}
+
+/** @throws Error when a text to be replaced is not there exactly once */
+function mutated(original: string, mutation: Mutation): string {
+  let text = original;
+  for (const { find, replace } of [mutation, ...(mutation.also === undefined ? [] : [mutation.also])]) {
+    const places = text.split(find).length - 1;
+    if (places !== 1)
+      throw new Error(`«${mutation.name}»: its text stands ${places} times in ${mutation.file}`);
+    // A function: in a text `$&` and the like would mean something.
+    text = text.replace(find, () => replace);
+  }
+  return text;
+}
