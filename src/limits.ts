@@ -112,6 +112,8 @@ export const LIMITS = {
   peerConnectMs: 250,
   /** After `not_owner` from the owner that the map names: the map or the owner is behind by about this. */
   notOwnerRetryMs: 20,
+  /** It doubles up to this while nothing changes. */
+  notOwnerRetryMsMax: 500,
   /** Reached by fewer than half of the others for this long, an owner hands its slots over: longer than a lease, or it would give them to a process that has just died. */
   isolatedAfterMs: 6_000,
 

@@ -7,12 +7,15 @@
  *                       └─ returned ─► returning ─ done, the last ─► none, for a
  *                                                  while to be tried again later
  */
+import { LIMITS } from '../limits.ts';
+
 export class Forwards {
   private readonly count: Uint32Array;
   private readonly returning: Uint8Array;
   private readonly term: (string | undefined)[];
-  /** Slots that wait before their owner is asked again, until then. */
+  /** Slots that wait before their owner is asked again, until then; and how often in a row it refused them. */
   private readonly waiting = new Map<number, number>();
+  private readonly waits = new Map<number, number>();
 
   constructor(slots: number) {
     this.count = new Uint32Array(slots);
@@ -38,6 +41,7 @@ export class Forwards {
   /** One of them was answered or given up. True when it was the last. */
   done(slot: number): boolean {
     if (this.count[slot] === 0) return false;
+    if (this.waits.size > 0 && this.returning[slot] === 0) this.waits.delete(slot);
     if (--this.count[slot] > 0) return false;
     this.returning[slot] = 0;
     this.term[slot] = undefined;
@@ -46,6 +50,7 @@ export class Forwards {
 
   /** One of them is back; `done` comes yet. Returns the term that refused it. */
   returned(slot: number): string | undefined {
+    if (this.returning[slot] === 0) this.waits.set(slot, (this.waits.get(slot) ?? 0) + 1);
     this.returning[slot] = 1;
     return this.term[slot];
   }
@@ -57,13 +62,18 @@ export class Forwards {
     return slots;
   }
 
-  wait(slot: number, until: number): void {
-    this.waiting.set(slot, until);
+  /** Each wait in a row is twice as long: all that waits for the slot is sent anew after it. */
+  wait(slot: number, now: number): void {
+    if (this.waiting.has(slot)) return;
+    const doublings = Math.max(0, (this.waits.get(slot) ?? 0) - 1);
+    const waitMs = Math.min(LIMITS.notOwnerRetryMsMax, LIMITS.notOwnerRetryMs * 2 ** doublings);
+    this.waiting.set(slot, now + waitMs);
   }
 
   /** Something has changed: it may be tried at once. */
   waitNoLonger(slot: number): void {
     this.waiting.delete(slot);
+    this.waits.delete(slot);
   }
 
   /** Slots whose wait is over by `now`, which they are rid of. */

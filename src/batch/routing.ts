@@ -260,7 +260,7 @@ export class Routing {
     const term = this.forwards.returned(slot);
     // The map says the same still: it or the owner is a little behind.
     if (this.map.remote(slot)?.id === term) {
-      this.forwards.wait(slot, this.clock.now() + LIMITS.notOwnerRetryMs);
+      this.forwards.wait(slot, this.clock.now());
       this.retryLater();
     }
     this.forwardDone(slot);

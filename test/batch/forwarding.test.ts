@@ -99,6 +99,26 @@ describe('forwarding', () => {
     expect(ids(rig.forwarded)).toEqual([1, 2, 3, 2, 3, 4]);
   });
 
+  test('an owner that goes on refusing is asked ever more seldom, until something changes', () => {
+    rig.terms(termOf(FOREIGN, 'other'));
+    const slot = rig.submit('a', 1);
+    rig.give(slot, FOREIGN);
+    const refuse = (): void => rig.routing.returned(Object.assign(opOf('a', 1), { slot }));
+    let asked = 1;
+    for (const waitMs of [20, 40, 80, 160, 320, 500, 500]) {
+      refuse();
+      rig.clock.advance(waitMs - 1);
+      expect(rig.forwarded.length).toBe(asked);
+      rig.clock.advance(1);
+      expect(rig.forwarded.length).toBe(++asked);
+    }
+    rig.routing.forwardDone(slot);
+    rig.submit('a', 1);
+    refuse();
+    rig.clock.advance(20);
+    expect(rig.forwarded.length).toBe(asked + 2);
+  });
+
   test('another owner is asked at once', () => {
     const second = 'eeeeeeeeeeeeeeee';
     rig.terms(termOf(FOREIGN, 'other'), termOf(second, 'third'));

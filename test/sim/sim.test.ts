@@ -13,7 +13,7 @@ import { PROFILE_NAMES, run, type RunResult } from './run.ts';
 import type { ProfileName } from './profiles.ts';
 
 /** What takes about half a minute on one slow core. */
-const SEEDS_DEFAULT = 96;
+const SEEDS_DEFAULT = 48;
 const TAIL_LINES = 80;
 
 const one = env.HOLDFAST_SIM_SEED === undefined ? undefined : Number(env.HOLDFAST_SIM_SEED);
