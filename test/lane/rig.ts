@@ -4,7 +4,7 @@
  * while it runs. The test is their front: it sends batches, and sees all that
  * the lanes say.
  */
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { codeOfWire } from '../../src/errors.ts';
 import { Lane } from '../../src/lane/lane.ts';
 import type { LaneMessage } from '../../src/lane/messages.ts';
@@ -14,6 +14,7 @@ import { LaneCounters } from '../../src/metrics/counters.ts';
 import { Op } from '../../src/op.ts';
 import { Answer, readAnswer } from '../../src/protocol/answer.ts';
 import { openCluster } from '../../src/slots/birth.ts';
+import { hashBytes } from '../../src/slots/hash.ts';
 import {
   decodeSlotRecord,
   decodeTermRecord,
@@ -224,6 +225,8 @@ export class RigLane {
     const records: Op[] = ops.map((words) => {
       const op = opOf(words);
       op.slot = words.slot;
+      // What audits the store tells locks apart by their hashes.
+      op.hash = hashBytes(op.bytes, op.keyAt, op.keyLength, { k0: 1, k1: 2 });
       op.id = ++lastId;
       op.connection = 1;
       op.receivedAt = this.clock.now();
@@ -308,6 +311,14 @@ export class RigLane {
       }
     }
   }
+}
+
+/** Other bounds for the rest of the test. */
+export function setLimits(bounds: Partial<Record<keyof typeof LIMITS, number>>): void {
+  const limits = LIMITS as Record<keyof typeof LIMITS, number>;
+  const before = { ...LIMITS };
+  Object.assign(limits, bounds);
+  onTestFinished(() => void Object.assign(limits, before));
 }
 
 export function allSlots(): number[] {

@@ -121,10 +121,14 @@ class Search {
   readonly #places = new Map<number, number>();
   /** By place: the maybes that can't be any more once the step is done. */
   readonly #kills: readonly number[][];
+  /** By token: where its acquires stand. */
+  readonly #acquires = new Map<string, number[]>();
   readonly #seen = new Set<string>();
   #nodes = 0;
   #farthest = -1;
-  #stuck = '';
+  #stuck = (): string => '';
+  /** No step behind it was ever done. */
+  #lastDone = -1;
 
   constructor(steps: readonly Step[], claims: readonly Claim[]) {
     this.#steps = steps;
@@ -133,7 +137,13 @@ class Search {
       this.#fenceOf.set(claim.token, claim.fencingToken);
       this.#ownerOf.set(claim.token, claim.owner);
     }
-    for (const [i, step] of steps.entries()) if (step.id !== 0) this.#places.set(step.id, i);
+    for (const [i, { id, kind, token }] of steps.entries()) {
+      if (id !== 0) this.#places.set(id, i);
+      if (kind !== 'acquire') continue;
+      const acquires = this.#acquires.get(token);
+      if (acquires === undefined) this.#acquires.set(token, [i]);
+      else acquires.push(i);
+    }
     this.#kills = steps.map(() => []);
     for (const [i, { before }] of steps.entries())
       for (const id of before) this.#kills[this.#places.get(id)!].push(i);
@@ -143,7 +153,7 @@ class Search {
     const found = this.#explore({ holder: '', ended: new Set(), fence: 0 }, 0, 0);
     if (found) return 'ok';
     if (this.#nodes >= NODES_MAX) return 'undecided';
-    blame?.(this.#stuck);
+    blame?.(this.#stuck());
     return 'violated';
   }
 
@@ -153,12 +163,12 @@ class Search {
     const taken: number[] = [];
     let at = first;
     for (;;) {
-      while (at < this.#steps.length && this.#done[at] === 1) at++;
-      const next = this.#candidates(at).find(
-        (i) => !this.#isFatal(i) && this.#isQuiet(this.#steps[i], state),
+      while (at < this.#steps.length && this.#isOver(at, state)) at++;
+      const next = this.#candidates(at, state).find(
+        (i) => !this.#isFatal(i, state) && this.#isQuiet(this.#steps[i], state),
       );
       if (next === undefined) break;
-      this.#done[next] = 1;
+      this.#do(next);
       taken.push(next);
     }
     const ok = this.#finish(state, at, count + taken.length);
@@ -167,19 +177,19 @@ class Search {
   }
 
   #finish(state: State, first: number, count: number): boolean {
-    const candidates = this.#candidates(first);
+    const candidates = this.#candidates(first, state);
     if (!candidates.some((i) => this.#steps[i].record !== undefined) && this.#allAnswered(first)) return true;
-    const key = `${state.holder}|${first}|${this.#pattern(first)}`;
+    const key = `${state.holder}|${first}|${this.#pattern(first, state)}`;
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     if (count > this.#farthest) {
       this.#farthest = count;
-      this.#stuck = this.#describe(state, candidates);
+      this.#stuck = () => this.#describe(state, candidates);
     }
     for (const i of this.#likeliestFirst(candidates)) {
       const after = this.#isQuiet(this.#steps[i], state) ? state : this.#change(this.#steps[i], state);
       if (after === undefined) continue;
-      this.#done[i] = 1;
+      this.#do(i);
       if (this.#explore(after, first, count + (this.#steps[i].record === undefined ? 0 : 1))) return true;
       this.#done[i] = 0;
       if (this.#nodes >= NODES_MAX) return false;
@@ -204,13 +214,33 @@ class Search {
     return true;
   }
 
+  #do(place: number): void {
+    this.#done[place] = 1;
+    this.#lastDone = Math.max(this.#lastDone, place);
+  }
+
+  /** It is done, or nothing will ever come of it. */
+  #isOver(place: number, { holder, ended }: State): boolean {
+    if (this.#done[place] === 1) return true;
+    const { record, kind, token } = this.#steps[place];
+    if (record !== undefined) return false;
+    if (ended.has(token) || this.#isKilled(place)) return true;
+    if (kind === 'acquire' || holder === token) return false;
+    const acquires = this.#acquires.get(token) ?? [];
+    return acquires.every((i) => this.#done[i] === 1 || this.#isKilled(i));
+  }
+
+  #isKilled(place: number): boolean {
+    return this.#steps[place].before.some((id) => this.#isDone(id));
+  }
+
   /** Steps that may come next: sent before any other that is left had its answer. */
-  #candidates(first: number): number[] {
+  #candidates(first: number, state: State): number[] {
     const steps = this.#steps;
     let bound = Infinity;
     const found: number[] = [];
     for (let i = first; i < steps.length && steps[i].from <= bound; i++) {
-      if (this.#done[i] === 1) continue;
+      if (this.#isOver(i, state)) continue;
       bound = Math.min(bound, steps[i].until);
       found.push(i);
     }
@@ -218,14 +248,13 @@ class Search {
   }
 
   /** What its connection's order allows. */
-  #isInOrder({ after, before }: Step): boolean {
-    if (after !== 0 && !this.#isDone(after)) return false;
-    return !before.some((id) => this.#isDone(id));
+  #isInOrder({ after }: Step): boolean {
+    return after === 0 || this.#isDone(after);
   }
 
   /** It would end the chance of a maybe: whether that is right has to be tried. */
-  #isFatal(place: number): boolean {
-    return this.#kills[place].some((i) => this.#done[i] === 0);
+  #isFatal(place: number, state: State): boolean {
+    return this.#kills[place].some((i) => !this.#isOver(i, state));
   }
 
   #isDone(id: number): boolean {
@@ -279,9 +308,14 @@ class Search {
     );
   }
 
-  #pattern(first: number): string {
+  /** All that tells two searches apart which have come to the same holder. */
+  #pattern(first: number, state: State): string {
     let text = '';
-    for (let i = first; i < this.#done.length; i++) text += this.#done[i];
+    for (let i = first; i <= this.#lastDone; i++) {
+      const { kind, token } = this.#steps[i];
+      if (this.#isOver(i, state)) text += '1';
+      else text += kind === 'acquire' && state.ended.has(token) ? '2' : '0';
+    }
     return text.replace(/0+$/, '');
   }
 

@@ -46,7 +46,7 @@ const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
 const LOADS = [
-  { writeEveryMs: 25, hot: 0.4, cool: 0.25, readers: 0, pipers: 2 },
+  { writeEveryMs: 40, hot: 0.4, cool: 0.25, readers: 0, pipers: 2 },
   { writeEveryMs: 100, hot: 0.4, cool: 0.25, readers: 0, pipers: 1 },
   { writeEveryMs: 200, hot: 0.4, cool: 0.25, readers: 1, pipers: 0 },
   { writeEveryMs: 700, hot: 0.4, cool: 0, readers: 4, pipers: 1 },
