@@ -80,15 +80,22 @@ export async function claimSlots(
       open.push({ slot, record, modRevision, direct: record.next === me.term });
     }
   }
-  const claims: Promise<Claimed[] | undefined>[] = [];
-  for (let at = 0; at < open.length; at += SLOTS_A_TXN)
-    claims.push(claimSome(store, me, view, open.slice(at, at + SLOTS_A_TXN)));
+  // Apart: what was handed over must not fail for what a dead term left.
+  const direct = open.filter((slot) => slot.direct);
+  const others = open.filter((slot) => !slot.direct);
+  const claims = [...inTxns(direct), ...inTxns(others)].map((slots) => claimSome(store, me, view, slots));
   let complete = true;
   for (const claim of await Promise.allSettled(claims)) {
     if (claim.status === 'fulfilled' && claim.value !== undefined) claimed.push(...claim.value);
     else complete = false;
   }
   return { claimed, complete };
+}
+
+function inTxns(slots: readonly Claimable[]): Claimable[][] {
+  const groups: Claimable[][] = [];
+  for (let at = 0; at < slots.length; at += SLOTS_A_TXN) groups.push(slots.slice(at, at + SLOTS_A_TXN));
+  return groups;
 }
 
 function mayClaim(slot: number, record: SlotRecord, me: Claimant): boolean {

@@ -71,6 +71,9 @@ describe('a newcomer', () => {
       }
     }
     expect([lostAt.size, b.served.size > 20]).toEqual([0, true]);
+    // As soon as some are claimed others go.
+    const losses = rig.heard.filter(({ kind }) => kind === 'lost');
+    expect(losses.at(-1)!.at - losses[0].at).toBeLessThan(losses.length * 10);
     const given = new Set<string>();
     let givenMax = 0;
     for (const { key, value } of rig.store.log.slice(from).flatMap(({ changes }) => changes)) {
