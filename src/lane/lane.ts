@@ -208,11 +208,12 @@ export class Lane implements LaneHost {
 
   /** Answers under way are about the slot as it was given away, also when it has come back since. */
   slotOf(slot: number): Slot | undefined {
+    if (this.frozen.size === 0) return this.holds[slot]?.slot;
     return (this.frozen.get(slot)?.hold ?? this.holds[slot])?.slot;
   }
 
   armed(slot: number, row: number, freeAt: number): void {
-    if (!this.frozen.has(slot)) this.watch(this.holds[slot]!, row, freeAt);
+    if (this.frozen.size === 0 || !this.frozen.has(slot)) this.watch(this.holds[slot]!, row, freeAt);
   }
 
   randomHex(bytes: number): string {
