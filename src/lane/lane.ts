@@ -38,6 +38,8 @@ export interface LaneDependencies {
   emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
   /** Called while the lane makes progress, at least every LIMITS.laneTickMs. */
   onProgress(): void;
+  /** Rises while the main thread, over which all requests come, gets on. */
+  mainBeats(): number;
 }
 
 /** Entries of the wheel handled in one go, before requests get their turn. */
@@ -218,6 +220,10 @@ export class Lane implements LaneHost {
 
   randomHex(bytes: number): string {
     return this.dependencies.randomHex(bytes);
+  }
+
+  mainBeats(): number {
+    return this.dependencies.mainBeats();
   }
 
   emit(message: LaneMessage, transfer?: ArrayBuffer[]): void {

@@ -37,6 +37,8 @@ export interface ReignLane {
   /** Slots that requests wait for. */
   readonly wanted: ReadonlySet<number>;
   randomHex(bytes: number): string;
+  /** Rises while the main thread gets on. */
+  mainBeats(): number;
   nextTable(): number;
 }
 
@@ -90,6 +92,9 @@ export class Reign {
   /** Times that slots were taken in. */
   private adoptions = 0;
   private begunAt = 0;
+  /** The main thread's beats when the last term was found to be over; undefined while there is none that was. */
+  private beatsAtEnd: number | undefined;
+  private terms = 0;
   private lookedAt = -Infinity;
   private tidying = false;
   private ended: Promise<void> | undefined;
@@ -167,9 +172,11 @@ export class Reign {
     while (!this.stopped) {
       this.woken = false;
       try {
-        const term = this.shard.currentTerm ?? (await this.begin());
-        if (this.untilLookMs() <= 0) await this.look(term);
-        if (this.claimDue && this.shard.currentTerm === term && !this.stopped) await this.claim(term);
+        if (this.shard.currentTerm === undefined && this.isReachable()) await this.begin();
+        const term = this.shard.currentTerm;
+        if (term !== undefined && this.untilLookMs() <= 0) await this.look(term);
+        if (term !== undefined && this.claimDue && this.shard.currentTerm === term && !this.stopped)
+          await this.claim(term);
       } catch (error) {
         this.claimDue = true;
         this.view.distrust();
@@ -180,10 +187,22 @@ export class Reign {
     }
   }
 
-  private async begin(): Promise<Term> {
+  /**
+   * A term ends early when the main thread stands still. Another one before that
+   * thread gets on would take the slots away from those who can serve them.
+   */
+  private isReachable(): boolean {
+    const beats = this.host.mainBeats();
+    if (this.terms > 0) this.beatsAtEnd ??= beats;
+    return beats !== this.beatsAtEnd;
+  }
+
+  private async begin(): Promise<void> {
     const identity = { process: this.host.process, lane: this.host.lane, id: this.host.randomHex(8) };
     const term = await Term.begin(this.store, this.clock, this.shard.observer, this.host.keeper, identity);
     this.begunAt = this.clock.now();
+    this.terms++;
+    this.beatsAtEnd = undefined;
     this.lookedAt = -Infinity;
     this.claimDue = true;
     this.plannedFor = '';
@@ -194,7 +213,6 @@ export class Reign {
       this.shard.announce();
     }
     this.shard.report.log('info', 'term begun', undefined, { term: term.id });
-    return term;
   }
 
   private async look(term: Term): Promise<void> {

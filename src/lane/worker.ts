@@ -34,6 +34,7 @@ function start(task: LaneStart): void {
     randomHex: (bytes) => randomBytes(bytes).toString('hex'),
     emit: (message: LaneMessage, transfer?: ArrayBuffer[]) => port.postMessage(message, transfer),
     onProgress: () => Atomics.add(progress, task.lane, 1),
+    mainBeats: () => Atomics.load(progress, task.lanes),
   });
   lane.start();
 }

@@ -47,14 +47,18 @@ async function insist(
   wanted: readonly number[],
 ): Promise<BinaryAnswer[]> {
   const answers = await socket.askAll(requests);
+  const again: number[] = [];
   for (const [i, { status }] of answers.entries()) {
-    if (status === 503 || status === 504) {
-      const repeated = await insist(socket, [requests[i]], [...wanted, 200, 410]);
-      answers[i] = repeated[0];
-    } else {
-      expect(wanted, `${requests[i].op} of ${requests[i].name}`).toContain(status);
-    }
+    if (status === 503 || status === 504) again.push(i);
+    else expect(wanted, `${requests[i].op} of ${requests[i].name}`).toContain(status);
   }
+  if (again.length === 0) return answers;
+  const repeated = await insist(
+    socket,
+    again.map((i) => requests[i]),
+    [...wanted, 200, 410],
+  );
+  for (const [n, i] of again.entries()) answers[i] = repeated[n];
   return answers;
 }
 

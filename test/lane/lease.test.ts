@@ -5,11 +5,13 @@ import { BatchBytes, writeRecord } from '../../src/lane/record.ts';
 import { LaneCounters } from '../../src/metrics/counters.ts';
 import { Kind, Op } from '../../src/op.ts';
 import { openCluster } from '../../src/slots/birth.ts';
+import { LIMITS } from '../../src/limits.ts';
 import { CALM, ModelConnection } from '../sim/model-connection.ts';
 import { ModelStore } from '../sim/model-store.ts';
 import { Random } from '../sim/random.ts';
 import { Domain, Scheduler } from '../sim/scheduler.ts';
 import { SimClock } from '../sim/sim-clock.ts';
+import { LaneRig, SLOTS as SLOTS_OF_RIG, SOON_MS } from './rig.ts';
 
 const SLOTS = 4_096;
 
@@ -54,6 +56,7 @@ it('a lease is no longer kept once a commit was told that its term is over', asy
     randomHex,
     emit: (message) => messages.push(message),
     onProgress: () => undefined,
+    mainBeats: () => scheduler.now,
   });
   lane.start();
   await scheduler.run(scheduler.now + 1_000);
@@ -69,4 +72,20 @@ it('a lease is no longer kept once a commit was told that its term is over', asy
   expect(messages.some(({ kind }) => kind === 'lost')).toBe(true);
   expect(dropped).toContain(kept[0]);
   lane.kill();
+});
+
+it('a lane whose main thread stands still takes nothing back, and has its part again once that gets on', async () => {
+  const { rig, lanes } = await LaneRig.settled('a', 'b');
+  const [a, b] = lanes;
+  a.mainStands = true;
+  a.endLeases();
+  expect(await rig.until(() => b.served.size === SLOTS_OF_RIG, 2 * LIMITS.settleMs)).toBe(true);
+  await rig.run(2 * LIMITS.settleMs);
+  expect(a.term).toBe('');
+  expect(a.served.size).toBe(0);
+
+  a.mainStands = false;
+  await rig.run(LIMITS.settleMs + 1_000 + SOON_MS);
+  expect(a.served.size).toBeGreaterThan(0);
+  rig.check();
 });

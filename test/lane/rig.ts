@@ -163,6 +163,9 @@ export class RigLane {
   /** Slots that it serves by what it said, and the number of its last announcement. */
   readonly served = new Set<number>();
   seen = 0;
+  /** As if its process's main thread stood still. */
+  mainStands = false;
+  private beats = 0;
   /** By op id. */
   readonly answers = new Map<number, Said>();
   readonly bounced: number[] = [];
@@ -193,6 +196,7 @@ export class RigLane {
       randomHex: (bytes) => random.hex(bytes),
       emit: (message, transfer) => this.hear(structuredClone(message, { transfer: transfer ?? [] })),
       onProgress: () => undefined,
+      mainBeats: () => (this.mainStands ? this.beats : ++this.beats),
     });
     this.lane.start();
     this.beat();
@@ -259,6 +263,10 @@ export class RigLane {
   killWithLease(): void {
     const leases = [...this.leases];
     this.kill();
+    this.endLeases(leases);
+  }
+
+  endLeases(leases: Iterable<string> = [...this.leases]): void {
     for (const lease of leases) this.rig.store.endLease(lease, 'test');
   }
 

@@ -233,6 +233,7 @@ export class SimProcess implements Station {
       randomHex: (bytes) => random.hex(bytes),
       emit: (message, transfer) => this.#emit(index, message, transfer ?? []),
       onProgress: () => void this.lanes[index].progress++,
+      mainBeats: () => this.front.sweeps,
     });
     return { domain, lane, connections, inboxAt: 0, outboxAt: 0, progress: 0 };
   }
