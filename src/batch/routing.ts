@@ -23,6 +23,7 @@ import { hashBytes, slotHash, slotOf, type HashKey } from '../slots/hash.ts';
 import { Announced, NOBODY } from './announced.ts';
 import type { Collector } from './collector.ts';
 import { Forwards } from './forwards.ts';
+import { Guests } from './guests.ts';
 import { Owners } from './owners.ts';
 import { Parked } from './parked.ts';
 import { type Share, sharesOf } from './shares.ts';
@@ -72,7 +73,7 @@ export class Routing {
   private readonly forwards: Forwards;
   /** What waits of this process's own clients, and what other processes forwarded: neither waits for the other. */
   private readonly parked = new Parked(() => this.waitedFor.changed());
-  private readonly guests = new Parked(() => this.waitedFor.changed());
+  private readonly guests = new Guests(() => this.waitedFor.changed());
   /** The lane that ops of a slot go to without another look; NOBODY: look (detour). */
   private readonly direct: Int16Array;
   private readonly down: boolean[];
@@ -143,37 +144,39 @@ export class Routing {
   /**
    * An op that another process sent here for `term`; its slot and hash are set.
    * False: this process neither serves the slot nor is about to, and nothing has
-   * happened. True: it is answered, perhaps with `notOwner`.
-   *
-   * Who serves the slot takes the op, whichever of its terms was meant: were it
-   * refused, it could come back to its sender before an older one that a lane
-   * of this process has and may yet send back.
+   * happened. True: it is answered, perhaps with `notOwner` behind older ones.
    */
   submitForwarded(op: Op, term: string): boolean {
     const { slot } = op;
     if (slot >= this.slots) return false;
     op.flags |= OpFlag.forwarded;
     if (op.kind === Kind.list) return this.listForPeer(op, term);
+    const { announced, guests } = this;
+    const isServed = announced.servedUnder(slot) === term && !this.closed;
     const lane = this.direct[slot];
-    if (lane !== NOBODY && !this.closed) {
+    if (isServed && lane !== NOBODY) {
       this.collector.add(lane, op);
       return true;
     }
-    // Behind those that wait, or are on their way back from a lane, whatever comes of them.
-    if (!this.guests.has(slot) && !this.announced.isSettling(slot)) {
-      const served = this.announced.laneOf[slot] !== NOBODY;
-      const expected = this.map.own(term) !== undefined && !this.announced.hasLost(slot, term);
-      if (this.closed || (!served && !expected)) return false;
-      if (this.admit(op)) return true;
+    const mayBe = isServed || (!this.closed && this.isExpected(slot, term));
+    if (!guests.has(slot) && announced.isClear(slot)) {
+      if (!mayBe) return false;
+      if (isServed && this.admit(op)) return true;
     }
-    this.park(this.guests, op);
+    if (!guests.wait(op, term)) this.refuser.refuse(op.connection, op.id, 'overloaded');
+    else if (!mayBe) guests.outdate(slot);
     return true;
+  }
+
+  /** A living term of this process, which has not lost the slot: a lane may be about to say that it serves it. */
+  private isExpected(slot: number, term: string): boolean {
+    return this.map.own(term) !== undefined && !this.announced.hasLost(slot, term);
   }
 
   /** No forwarded op is taken any more: this process is about to give its terms up. */
   refuseForwarded(): void {
     this.closed = true;
-    for (const slot of [...this.guests.slots()]) this.review(slot);
+    for (const slot of [...this.guests.slots()]) this.pump(slot);
   }
 
   private listForPeer(op: Op, term: string): boolean {
@@ -194,14 +197,17 @@ export class Routing {
     if (kind === 'lost') this.collector.report(lane);
     for (let i = 0; i < slots.length; i++) {
       if (kind === 'owned') this.announced.owned(lane, shard, slots[i], term);
-      else this.announced.lost(lane, shard, slots[i], message);
+      else {
+        this.announced.lost(lane, shard, slots[i], message);
+        this.guests.outdate(slots[i]);
+      }
       this.pump(slots[i]);
     }
   }
 
   /** Nothing that was sent before the lane's losses up to this one is on its way back any more. */
   settled(lane: number, message: LaneSettled): void {
-    for (const slot of this.announced.settled(lane, message.announcement)) this.review(slot);
+    for (const slot of this.announced.settled(lane, message.announcement)) this.pump(slot);
   }
 
   terms(message: LaneTerms): void {
@@ -209,7 +215,7 @@ export class Routing {
       this.announced.over(term.id);
       if (this.forwards.slotsTo(term.id).size > 0) this.abandonLater(term);
     });
-    for (const slot of this.wanted()) this.review(slot);
+    for (const slot of this.wanted()) this.pump(slot);
   }
 
   owners(message: LaneOwners): void {
@@ -218,7 +224,7 @@ export class Routing {
       const after = this.map.at(slot);
       if (after !== undefined) this.announced.recordSays(slot, after.id, true);
       this.forwards.waitNoLonger(slot);
-      this.review(slot);
+      this.pump(slot);
     });
   }
 
@@ -238,7 +244,7 @@ export class Routing {
         this.tooLate(this.op);
         continue;
       }
-      this.parkReturned(isForwarded(this.op) ? this.guests : this.parked, this.op);
+      this.parkReturned(this.op);
       slots.add(this.op.slot);
     }
     for (const slot of slots) this.pump(slot);
@@ -256,7 +262,7 @@ export class Routing {
     if (op.kind === Kind.list) return this.refuser.refuse(op.connection, op.id, 'moving');
     const { slot } = op;
     op.flags &= ~OpFlag.forwarded;
-    this.parkReturned(this.parked, op);
+    this.parkReturned(op);
     const term = this.forwards.returned(slot);
     // The map says the same still: it or the owner is a little behind.
     if (this.map.remote(slot)?.id === term) {
@@ -305,7 +311,8 @@ export class Routing {
   private route(op: Op): void {
     const lane = this.direct[op.slot];
     if (lane !== NOBODY) this.collector.add(lane, op);
-    else if (this.parked.has(op.slot) || !this.pass(op)) this.park(this.parked, op);
+    else if ((this.parked.has(op.slot) || !this.pass(op)) && !this.parked.add(op))
+      this.refuser.refuse(op.connection, op.id, 'overloaded');
   }
 
   /** Hands the op to whom its slot's ops may go now; false: it has to wait. */
@@ -337,10 +344,7 @@ export class Routing {
   /** Sends on what waits for the slot, as far as that is possible now. */
   private pump(slot: number): void {
     const { announced, guests, parked } = this;
-    for (let op = guests.peek(slot); op !== undefined; op = guests.peek(slot)) {
-      if (!this.admit(op)) break;
-      guests.drop(slot);
-    }
+    if (guests.has(slot)) this.pumpGuests(slot);
     for (let op = parked.peek(slot); op !== undefined; op = parked.peek(slot)) {
       if (!this.pass(op)) break;
       parked.drop(slot);
@@ -349,26 +353,31 @@ export class Routing {
     this.direct[slot] = !waits && announced.isClear(slot) ? announced.laneOf[slot] : NOBODY;
   }
 
-  /** The slot has, or may have, another owner than before. */
-  private review(slot: number): void {
-    if (this.guests.has(slot) && this.isElsewhere(slot)) this.guests.release(slot, this.disown);
-    this.pump(slot);
+  private pumpGuests(slot: number): void {
+    const { announced, guests } = this;
+    if (this.isInVain(slot)) guests.outdate(slot);
+    if (!announced.isClear(slot)) return;
+    if (guests.isOutdated(slot)) return guests.release(slot, this.disown);
+    for (let op = guests.peek(slot); op !== undefined; op = guests.peek(slot)) {
+      if (!this.admit(op)) break;
+      guests.drop(slot);
+    }
   }
 
-  /** Forwarded ops would wait here in vain: another process owns the slot, or this one is about to end. */
-  private isElsewhere(slot: number): boolean {
-    if (this.announced.laneOf[slot] !== NOBODY || this.announced.isSettling(slot)) return false;
+  /** No lane of this process serves the slot under the term that its guests were sent to, nor is about to. */
+  private isInVain(slot: number): boolean {
+    const term = this.guests.termOf(slot) ?? '';
+    const served = this.announced.servedUnder(slot);
+    if (served !== undefined) return served !== term;
     const owner = this.map.at(slot);
-    return this.closed || (owner !== undefined && !this.map.isOwn(owner));
+    const isElsewhere = owner !== undefined && !this.map.isOwn(owner);
+    return this.closed || isElsewhere || !this.isExpected(slot, term);
   }
 
-  private park(parked: Parked, op: Op): void {
-    if (!parked.add(op)) this.refuser.refuse(op.connection, op.id, 'overloaded');
-  }
-
-  private parkReturned(parked: Parked, op: Op): void {
+  private parkReturned(op: Op): void {
     this.direct[op.slot] = NOBODY;
-    if (!parked.addReturned(op)) this.refuser.refuse(op.connection, op.id, 'overloaded');
+    const hasRoom = isForwarded(op) ? this.guests.cameBack(op) : this.parked.addReturned(op);
+    if (!hasRoom) this.refuser.refuse(op.connection, op.id, 'overloaded');
   }
 
   private retryLater(): void {

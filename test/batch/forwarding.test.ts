@@ -160,15 +160,12 @@ describe('forwarding', () => {
 });
 
 describe('what other processes forward', () => {
-  test('is taken for slots that are served here, whatever their term', async () => {
+  test('is taken for slots that are served here under the term that it names', async () => {
     rig.own(1, ALL, 's0', MINE);
     expect(rig.submitForwarded(9, 1, MINE)).toBe(true);
-    expect(rig.submitForwarded(9, 2, FOREIGN)).toBe(true);
+    expect(rig.submitForwarded(9, 2, FOREIGN)).toBe(false);
     await turn();
-    expect(rig.sent.map(({ lane, id, slot }) => [lane, id, slot])).toEqual([
-      [1, 1, 9],
-      [1, 2, 9],
-    ]);
+    expect(rig.sent.map(({ lane, id, slot }) => [lane, id, slot])).toEqual([[1, 1, 9]]);
     expect(rig.submitForwarded(SLOTS, 3, MINE)).toBe(false);
   });
 
@@ -215,9 +212,46 @@ describe('what other processes forward', () => {
     rig.own(0, Uint16Array.of(slot), 's0', MINE);
     rig.submit('a', 2);
     expect(rig.submitForwarded(slot, 3, MINE)).toBe(true);
-    expect(rig.submitForwarded(slot, 4, FOREIGN)).toBe(true);
     await turn();
-    expect(ids(rig.sent)).toEqual([3, 4]);
+    expect(ids(rig.sent)).toEqual([3]);
+  });
+
+  // Its sender has given it up with the term, and may have had younger ones answered by another owner since.
+  test('never goes to a later term of this process', async () => {
+    const later = 'bbbbbbbbbbbbbbbb';
+    const guest = { slot: 9, connection: 77, flags: OpFlag.forwarded };
+    rig.terms(termOf(MINE, 'me'), termOf(later, 'me'));
+    rig.own(0, Uint16Array.of(9), 's0', MINE);
+    rig.submitForwarded(9, 1, MINE);
+    await turn();
+    const lost = rig.lose(0, Uint16Array.of(9), 's0', false);
+    // While older ones are on their way back nothing is refused, or it would be back before them.
+    rig.submitForwarded(9, 2, MINE);
+    rig.own(0, Uint16Array.of(9), 's0', later);
+    rig.submitForwarded(9, 3, later);
+    rig.bounce(Object.assign(opOf('abc', 1), guest));
+    expect(rig.disowned).toEqual([]);
+    rig.settle(0, lost);
+    expect(ids(rig.disowned)).toEqual([1, 2, 3]);
+    expect(rig.submitForwarded(9, 4, MINE)).toBe(false);
+    expect(rig.submitForwarded(9, 5, later)).toBe(true);
+    await turn();
+    expect(ids(rig.sent)).toEqual([1, 5]);
+  });
+
+  test('does not wait for a term on behalf of another one', async () => {
+    const later = 'bbbbbbbbbbbbbbbb';
+    rig.terms(termOf(MINE, 'me'), termOf(later, 'me'));
+    rig.give(9, MINE);
+    rig.submitForwarded(9, 1, MINE);
+    rig.own(0, Uint16Array.of(9), 's0', later);
+    expect(ids(rig.disowned)).toEqual([1]);
+    rig.give(8, MINE);
+    rig.submitForwarded(8, 2, MINE);
+    rig.terms(termOf(later, 'me'));
+    expect(ids(rig.disowned)).toEqual([1, 2]);
+    await turn();
+    expect(rig.sent).toEqual([]);
   });
 
   test('is refused when its time is up, whatever stands before it', () => {

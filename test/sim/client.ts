@@ -10,6 +10,7 @@
  * own clock, not a moment longer and without a margin: the checker wants the
  * worst client that keeps the contract.
  */
+import type { Clock } from '../../src/clock.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { describe } from './checker.ts';
 import type { Claim, History, OpName, OpRecord } from './history.ts';
@@ -38,7 +39,8 @@ interface Asked {
   readonly ttlMs?: number;
 }
 
-interface Queued extends Asked {
+interface Queued {
+  readonly asked: Asked;
   /** undefined: the outcome is unknown. */
   readonly told: (reply: Reply | undefined, record: OpRecord, sentLocal: number) => void;
 }
@@ -59,6 +61,7 @@ export class Client {
 
   readonly #scheduler: Scheduler;
   readonly #transport: Transport;
+  readonly #timers: Clock;
   #queue: Queued[] = [];
   #claims = 0;
   /** By wire and lock: the last op that went there. */
@@ -80,6 +83,7 @@ export class Client {
     this.requestTimeoutMs = requestTimeoutMs;
     this.domain = new Domain(name);
     this.clock = new SimClock(scheduler, random.fork('clock'), 1 + random.between(-250e-6, 250e-6));
+    this.#timers = this.clock.for(this.domain);
   }
 
   get now(): number {
@@ -87,7 +91,7 @@ export class Client {
   }
 
   after(delayMs: number, run: () => void): void {
-    this.clock.for(this.domain).after(delayMs, run);
+    this.#timers.after(delayMs, run);
   }
 
   newClaim(name: string): Claim {
@@ -113,7 +117,7 @@ export class Client {
 
   /** Asks in the next frame, which leaves within a few ms. */
   ask(asked: Asked, told: Queued['told']): void {
-    this.#queue.push({ ...asked, told });
+    this.#queue.push({ asked, told });
     if (this.#queue.length > 1) return;
     this.#scheduler.after(
       this.random.chance(0.5) ? 0 : this.random.between(0, 4),
@@ -127,7 +131,8 @@ export class Client {
     const queue = this.#queue;
     this.#queue = [];
     const sentLocal = this.clock.now();
-    const requests = queue.map(({ op, name, claim, fencingToken = 0, ttlMs = 0 }): Request => {
+    const requests = queue.map(({ asked }): Request => {
+      const { op, name, claim, fencingToken = 0, ttlMs = 0 } = asked;
       const token = claim === undefined || (op === 'verify' && fencingToken > 0) ? '' : claim.token;
       return {
         op,

@@ -4,6 +4,14 @@
  * to run many thousand seeds by hand.
  *
  *   node command.js FROM COUNT [PROFILE|all] [FAILURES_MAX]
+ *
+ * By hand, from the root of the project, once per core with seeds of its own:
+ *
+ *   npx tsc -p tsconfig.json --noEmit false --outDir build/sim
+ *   node --single-threaded --max-semi-space-size=64 build/sim/test/sim/command.js 0 10000 all 3
+ *
+ * One thread: those that Node adds to collect garbage and to compile cost more
+ * than they save when every core has seeds to run.
  */
 import { argv, stdout } from 'node:process';
 import type { ProfileName } from './profiles.ts';

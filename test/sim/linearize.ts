@@ -66,22 +66,26 @@ function isMaybe(op: OpRecord): boolean {
 function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
   const steps: Step[] = [];
   const orders = ordersOf(ops);
+  const add = (id: number, kind: Step['kind'], of: Sent, until: number, more: Partial<Step> = {}): void => {
+    const { token, fencingToken, from } = of;
+    const { record, after = 0, before = NONE } = more;
+    steps.push({ id, kind, token, fencingToken, from, until, record, after, before });
+  };
   for (const op of ops) {
     const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until } = op;
-    const step = { kind, token, fencingToken, from };
     const { after, before } = orders.get(id)!;
-    if (isAnswered(op)) steps.push({ ...step, id, until, record: op, after, before: NONE });
+    const sent = { token, fencingToken, from };
+    if (isAnswered(op)) add(id, kind, sent, until, { record: op, after });
     // Whatever else of it is on the wire.
-    if (op.copies > 0 && (kind === 'acquire' || kind === 'release'))
-      steps.push({ ...step, id: -id, until: Infinity, record: undefined, after: 0, before: NONE });
-    else if (isMaybe(op)) steps.push({ ...step, id: -id, until: Infinity, record: undefined, after, before });
+    if (op.copies > 0 && (kind === 'acquire' || kind === 'release')) add(-id, kind, sent, Infinity);
+    else if (isMaybe(op)) add(-id, kind, sent, Infinity, { after, before });
   }
-  for (const { token, ownedUntilAtLeast: from } of claims) {
-    const step = { kind: 'expire' as const, token, fencingToken: 0, from, until: Infinity };
-    steps.push({ ...step, id: 0, record: undefined, after: 0, before: NONE });
-  }
+  for (const { token, ownedUntilAtLeast: from } of claims)
+    add(0, 'expire', { token, fencingToken: 0, from }, Infinity);
   return steps.sort((a, b) => a.from - b.from);
 }
+
+type Sent = Pick<Step, 'token' | 'fencingToken' | 'from'>;
 
 const NONE: readonly number[] = [];
 
@@ -116,6 +120,8 @@ class Search {
   readonly #steps: readonly Step[];
   readonly #fenceOf = new Map<string, number>();
   readonly #ownerOf = new Map<string, string>();
+  /** Fencing tokens that answers told, each under the one before: those claims were granted, and in this order. */
+  readonly #nextFence = new Map<number, number>();
   readonly #done: Uint8Array;
   /** Where the step of an id stands. */
   readonly #places = new Map<number, number>();
@@ -136,6 +142,11 @@ class Search {
     for (const claim of claims) {
       this.#fenceOf.set(claim.token, claim.fencingToken);
       this.#ownerOf.set(claim.token, claim.owner);
+    }
+    let last = 0;
+    for (const fence of [...new Set(this.#fenceOf.values())].sort((a, b) => a - b)) {
+      if (fence > 0) this.#nextFence.set(last, fence);
+      last = fence;
     }
     for (const [i, { id, kind, token }] of steps.entries()) {
       if (id !== 0) this.#places.set(id, i);
@@ -164,10 +175,8 @@ class Search {
     let at = first;
     for (;;) {
       while (at < this.#steps.length && this.#isOver(at, state)) at++;
-      const next = this.#candidates(at, state).find(
-        (i) => !this.#isFatal(i, state) && this.#isQuiet(this.#steps[i], state),
-      );
-      if (next === undefined) break;
+      const next = this.#quietAmong(at, state);
+      if (next === -1) break;
       this.#do(next);
       taken.push(next);
     }
@@ -247,6 +256,21 @@ class Search {
     return found.filter((i) => steps[i].from <= bound && this.#isInOrder(steps[i]));
   }
 
+  /** The first candidate that can be taken at once; -1: none. */
+  #quietAmong(first: number, state: State): number {
+    const steps = this.#steps;
+    let bound = Infinity;
+    // No later step ends before this one begins: what is within the bound so far is within the last one.
+    for (let i = first; i < steps.length && steps[i].from <= bound; i++) {
+      if (this.#isOver(i, state)) continue;
+      bound = Math.min(bound, steps[i].until);
+      const step = steps[i];
+      if (!this.#isInOrder(step) || !this.#isQuiet(step, state)) continue;
+      if (!this.#isFatal(i, state)) return i;
+    }
+    return -1;
+  }
+
   /** What its connection's order allows. */
   #isInOrder({ after }: Step): boolean {
     return after === 0 || this.#isDone(after);
@@ -293,7 +317,7 @@ class Search {
       if (holder !== '' || ended.has(token)) return undefined;
       if (record !== undefined && record.seen!.status !== 201) return undefined;
       const own = this.#fenceOf.get(token) ?? 0;
-      if (own !== 0 && own <= fence) return undefined;
+      if (own !== 0 && own !== this.#nextFence.get(fence)) return undefined;
       return { holder: token, ended, fence: Math.max(own, fence) };
     }
     if (kind !== 'release' && kind !== 'expire') return undefined;

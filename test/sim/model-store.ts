@@ -70,6 +70,9 @@ export class ModelStore {
   readonly #random: Random;
   readonly #keys: string[] = [];
   readonly #versions = new Map<string, Version[]>();
+  /** Keys of which a compaction may take something: those with a past, or deleted. */
+  readonly #compactable = new Set<string>();
+  #keyBytes = 0;
   readonly #leases = new Map<string, Lease>();
 
   constructor(scheduler: Scheduler, random: Random, name: string) {
@@ -163,7 +166,9 @@ export class ModelStore {
     if (revision < this.compacted) return undefined;
     const events: WatchEvent[] = [];
     for (let i = lowerBound(this.#keys, from); i < this.#keys.length && this.#keys[i] < to; i++) {
-      for (const version of this.#versions.get(this.#keys[i])!) {
+      const versions = this.#versions.get(this.#keys[i])!;
+      if (versions[versions.length - 1].revision <= revision) continue;
+      for (const version of versions) {
         if (version.revision <= revision) continue;
         events.push({ key: this.#keys[i], value: version.value, modRevision: version.revision });
       }
@@ -175,24 +180,28 @@ export class ModelStore {
     if (revision > this.revision) throw refused(`revision ${revision} is in the future`);
     if (revision <= this.compacted) return;
     this.compacted = revision;
-    for (const key of [...this.#keys]) {
+    for (const key of this.#compactable) {
       const versions = this.#versions.get(key)!;
       let keep = versions.findLastIndex((version) => version.revision <= revision);
       if (keep >= 0 && versions[keep].value === undefined) keep++;
       if (keep > 0) versions.splice(0, keep);
       if (versions.length === 0) this.#forget(key);
+      if (versions.length === 0 || isLive(versions)) this.#compactable.delete(key);
     }
   }
 
   status(): ShardStatus {
-    let bytes = 0;
-    for (const key of this.#keys) bytes += key.length + (this.get(key)?.value.length ?? 0);
+    let bytes = this.#keyBytes;
+    for (const versions of this.#versions.values()) bytes += versions[versions.length - 1].value?.length ?? 0;
     return { bytes, bytesInUse: bytes, quotaBytes: 0, version: '3.6.16', revision: this.revision };
   }
 
   #read(key: string, revision: number): KeyValue | undefined {
     const versions = this.#versions.get(key);
-    const version = versions?.findLast((candidate) => candidate.revision <= revision);
+    if (versions === undefined) return undefined;
+    let at = versions.length - 1;
+    while (at >= 0 && versions[at].revision > revision) at--;
+    const version = versions[at];
     if (version?.value === undefined) return undefined;
     return { key, value: version.value, modRevision: version.revision };
   }
@@ -260,11 +269,13 @@ export class ModelStore {
       versions = [];
       this.#versions.set(key, versions);
       this.#keys.splice(lowerBound(this.#keys, key), 0, key);
+      this.#keyBytes += key.length;
     }
     const before = this.#leaseOf(key);
     if (before !== undefined) this.#leases.get(before)?.keys.delete(key);
     if (version.lease !== '') this.#leases.get(version.lease)?.keys.add(key);
     versions.push(version);
+    if (!isLive(versions)) this.#compactable.add(key);
     applied.push({ key, value: version.value });
   }
 
@@ -276,6 +287,7 @@ export class ModelStore {
   #forget(key: string): void {
     this.#versions.delete(key);
     this.#keys.splice(lowerBound(this.#keys, key), 1);
+    this.#keyBytes -= key.length;
   }
 
   #expireLater(id: string, ttlMs: number): SimEvent {
@@ -294,6 +306,11 @@ export class ModelStore {
 
 function refused(detail: string): ShardError {
   return new ShardError('refused', detail);
+}
+
+/** One value and no past. */
+function isLive(versions: readonly Version[]): boolean {
+  return versions.length === 1 && versions[0].value !== undefined;
 }
 
 function lowerBound(keys: readonly string[], key: string): number {

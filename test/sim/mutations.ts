@@ -1,23 +1,33 @@
 /**
- * Ways to break Holdfast that the simulation has to notice: each is a real
- * mistake somebody could make, written as a replacement of exact text in a copy
- * of the tree. Text that is not there any more fails the test: the mutation has
- * to be brought along when the code moves.
+ * Ways to break Holdfast that the simulation has to notice, or another test
+ * where chance would take too long: each is a real mistake somebody could make,
+ * written as a replacement of exact text in a copy of the tree. Text that is not
+ * there any more fails the test: the mutation has to be brought along when the
+ * code moves.
  */
 import type { ProfileName } from './profiles.ts';
 
-export interface Mutation {
+interface Edit {
   readonly name: string;
   readonly file: string;
   readonly find: string;
   readonly replace: string;
   /** A second place in the same file. */
   readonly also?: { readonly find: string; readonly replace: string };
-  /** Where it shows soonest. */
+}
+
+/** Found within so many seeds, in the profile where it shows soonest. */
+interface BySeeds {
   readonly profile: ProfileName;
-  /** Within so many seeds it must be found. */
   readonly seeds: number;
 }
+
+/** Found by the tests of this file. */
+interface ByTests {
+  readonly tests: string;
+}
+
+export type Mutation = Edit & (BySeeds | ByTests);
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -269,8 +279,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/lane.ts',
     find: ' || hold.announcement > seen) this.bounceOne',
     replace: ') this.bounceOne',
-    profile: 'storms',
-    seeds: 200,
+    tests: 'test/lane/announcements.test.ts',
   },
   {
     name: 'slots do not move where they should be',
@@ -305,6 +314,13 @@ export const MUTATIONS: readonly Mutation[] = [
     seeds: 200,
   },
   {
+    name: 'a forward goes to a later term of its process than the one that it was sent to',
+    file: 'src/batch/routing.ts',
+    find: 'if (served !== undefined) return served !== term;',
+    replace: 'if (served !== undefined) return false;',
+    tests: 'test/batch/forwarding.test.ts',
+  },
+  {
     name: 'a forward is forwarded again',
     file: 'src/batch/routing.ts',
     find: '      if (this.closed || (!served && !expected)) return false;',
@@ -317,8 +333,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/front/peer-socket.ts',
     find: 'return last !== undefined && ((last - seen) | 0) > 0;',
     replace: 'return last === undefined && seen < 0;',
-    profile: 'storms',
-    seeds: 300,
+    tests: 'test/peers/peer-socket.test.ts',
   },
   {
     name: 'a forward is taken however old it is',
@@ -338,19 +353,24 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'forwards are sent again after they may have arrived',
-    file: 'src/peers/frame.ts',
-    find: '    this.clear();\n    return out.bytes.subarray(0, at);',
-    replace: '    return out.bytes.subarray(0, at);',
+    file: 'src/peers/link.ts',
+    find: 'this.wire!.send(this.frame.seal(this.seenRefusals, this.begunAt + this.ahead, wanted));',
+    replace:
+      'this.last = this.frame.seal(this.seenRefusals, this.begunAt + this.ahead, wanted).slice();\n' +
+      '    this.wire!.send(this.last);',
+    also: {
+      find: "'the link to a peer is up');",
+      replace: "'the link to a peer is up');\n    if (this.last !== undefined) this.wire!.send(this.last);",
+    },
     profile: 'peers',
-    seeds: 10,
+    seeds: 40,
   },
   {
     name: 'an answer is given though the request was said to be unknown',
     file: 'src/peers/link.ts',
     find: '    for (const i of indexes) this.finish(i);\n',
     replace: '',
-    profile: 'peers',
-    seeds: 60,
+    tests: 'test/peers/link.test.ts',
   },
   {
     name: 'a late answer finds another forward than its own',

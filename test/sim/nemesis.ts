@@ -9,8 +9,12 @@ import type { ModelStore } from './model-store.ts';
 import { type Faults, type Profile, STORM } from './profiles.ts';
 import type { Random } from './random.ts';
 
-/** From when a process knows that it is isolated until it has no slots: it hears its links end first, then hands over. */
-const HANDED_MS = LIMITS.peerSilenceMs + 1_500;
+/**
+ * From the cut until a process has no slots, beside the time that it waits: the
+ * others miss its answers and end their links, it misses them in turn (the end
+ * of a link may not arrive), then it hands over.
+ */
+const HANDED_MS = 2 * LIMITS.peerSilenceMs + 1_500;
 
 /** Picks faults until `until`; those under way may end a little later. */
 export class Nemesis {

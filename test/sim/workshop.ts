@@ -1,4 +1,4 @@
-/** Tries mutations out: a copy of the tree in a temporary folder, compiled anew for each, and seeds run in it. */
+/** Tries mutations out: a copy of the tree in a temporary folder, in which seeds or tests are run. */
 import { execFile } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,12 +26,22 @@ const COMPILER_FLAGS = [
 export interface Finding {
   /** Rules that were seen broken, none: the mutation went unnoticed. */
   readonly rules: readonly string[];
-  /** Seeds that were run until then. */
-  readonly seeds: number;
-  readonly text: string;
+  /** What was run until then. */
+  readonly after: string;
 }
 
-/** A copy of the tree in a temporary folder, compiled anew for each mutation. */
+/** What is read of vitest's JSON report. */
+interface TestReport {
+  readonly testResults: readonly {
+    readonly assertionResults: readonly { readonly status: string; readonly title: string }[];
+  }[];
+}
+
+/** What a seed takes, at most. */
+export const SEED_MS = 5_000;
+
+const PARTS = ['src', 'test', 'package.json', 'vitest.config.ts'];
+
 export class Workshop {
   readonly #folder: string;
 
@@ -41,7 +51,7 @@ export class Workshop {
 
   static async open(): Promise<Workshop> {
     const folder = await mkdtemp(join(tmpdir(), 'holdfast-mutations-'));
-    for (const part of ['src', 'test/sim', 'package.json']) {
+    for (const part of PARTS) {
       await cp(join(ROOT, part), join(folder, 'tree', part), { recursive: true });
     }
     await mkdir(join(folder, 'built'), { recursive: true });
@@ -62,6 +72,7 @@ export class Workshop {
     const original = await readFile(path, 'utf8');
     await writeFile(path, mutated(original, mutation));
     try {
+      if ('tests' in mutation) return await this.#runTests(mutation.tests);
       return await this.run(mutation.profile, mutation.seeds);
     } finally {
       await writeFile(path, original);
@@ -84,11 +95,25 @@ export class Workshop {
     ];
     await execute(execPath, compile, { cwd: tree });
     const command = join(built, 'test/sim/command.js');
-    const { stdout } = await execute(execPath, [command, '0', String(seeds), profile]);
+    // What a mutation makes spin must not spin for ever.
+    const options = { timeout: seeds * SEED_MS };
+    const { stdout } = await execute(execPath, [command, '0', String(seeds), profile], options);
     const lines = stdout.trim().split('\n');
-    const failure = JSON.parse(lines[0]) as { rules?: string[]; text?: string };
+    const failure = JSON.parse(lines[0]) as { rules?: string[] };
     const total = JSON.parse(lines[lines.length - 1]) as { seeds: number };
-    return { rules: failure.rules ?? [], seeds: total.seeds, text: failure.text ?? '' };
+    return { rules: failure.rules ?? [], after: `${total.seeds} seeds` };
+  }
+
+  /** The titles of tests that fail stand for the rules. */
+  async #runTests(file: string): Promise<Finding> {
+    const command = [join(ROOT, 'node_modules/vitest/vitest.mjs'), 'run', '--reporter', 'json', file];
+    const { stdout } = await execute(execPath, command, { cwd: join(this.#folder, 'tree') }).catch(
+      (error: { stdout?: string }) => ({ stdout: error.stdout ?? '' }),
+    );
+    const report = JSON.parse(stdout.slice(stdout.indexOf('{'))) as TestReport;
+    const tests = report.testResults.flatMap(({ assertionResults }) => assertionResults);
+    const failed = tests.filter(({ status }) => status === 'failed').map(({ title }) => `«${title}»`);
+    return { rules: failed, after: `${tests.length} tests of ${file}` };
   }
 }
 
