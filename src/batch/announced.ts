@@ -54,11 +54,12 @@ export class Announced {
     this.termOf[slot] = term;
   }
 
-  lost(lane: number, shard: number, slot: number, { term, announcement }: LaneOwnership): void {
+  /** False: another lane's word is waited for, and until then the slot stays that one's. */
+  lost(lane: number, shard: number, slot: number, { term, announcement }: LaneOwnership): boolean {
     this.recordSays(slot, term, false);
     const successor = this.successors.get(slot);
     if (successor?.lane === lane && successor.term === term) this.successors.delete(slot);
-    if (this.laneOf[slot] !== lane || this.shardOf[slot] !== shard) return;
+    if (this.laneOf[slot] !== lane || this.shardOf[slot] !== shard) return false;
     this.count--;
     this.laneOf[slot] = NOBODY;
     this.termOf[slot] = undefined;
@@ -66,9 +67,10 @@ export class Announced {
       this.settlingLane[slot] = lane;
       this.settlingFrom[slot] = announcement;
     }
-    if (successor === undefined || successor.lane === lane) return;
+    if (successor === undefined || successor.lane === lane) return true;
     this.successors.delete(slot);
     this.owned(successor.lane, successor.shard, slot, successor.term);
+    return true;
   }
 
   /** Returns the slots that are settled by that. */

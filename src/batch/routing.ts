@@ -197,10 +197,7 @@ export class Routing {
     if (kind === 'lost') this.collector.report(lane);
     for (let i = 0; i < slots.length; i++) {
       if (kind === 'owned') this.announced.owned(lane, shard, slots[i], term);
-      else {
-        this.announced.lost(lane, shard, slots[i], message);
-        this.guests.outdate(slots[i]);
-      }
+      else if (this.announced.lost(lane, shard, slots[i], message)) this.guests.outdate(slots[i]);
       this.pump(slots[i]);
     }
   }

@@ -239,6 +239,23 @@ describe('what other processes forward', () => {
     expect(ids(rig.sent)).toEqual([1, 5]);
   });
 
+  test('stays in its place when a lane loses the slot before its turn came', async () => {
+    const later = 'bbbbbbbbbbbbbbbb';
+    rig.terms(termOf(MINE, 'me'), termOf(later, 'me'));
+    rig.own(1, Uint16Array.of(9), 's0', MINE);
+    rig.submitForwarded(9, 1, MINE);
+    // Lane 1 has lost it, and its word comes yet.
+    rig.own(0, Uint16Array.of(9), 's0', later);
+    rig.submitForwarded(9, 2, MINE);
+    rig.lose(0, Uint16Array.of(9), 's0', true, later);
+    await turn();
+    expect(rig.disowned).toEqual([]);
+    expect(rig.sent.map(({ lane, id }) => [lane, id])).toEqual([
+      [1, 1],
+      [1, 2],
+    ]);
+  });
+
   test('does not wait for a term on behalf of another one', async () => {
     const later = 'bbbbbbbbbbbbbbbb';
     rig.terms(termOf(MINE, 'me'), termOf(later, 'me'));

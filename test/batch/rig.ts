@@ -94,9 +94,9 @@ export class Rig {
   }
 
   /** Returns the announcement, which is settled at once unless it is said otherwise. */
-  lose(lane: number, slots: Uint16Array, shard = 's0', settles = true): number {
+  lose(lane: number, slots: Uint16Array, shard = 's0', settles = true, term = MINE): number {
     const announcement = ++this.announcements[lane];
-    this.routing.ownership(lane, { kind: 'lost', announcement, shard, term: MINE, slots });
+    this.routing.ownership(lane, { kind: 'lost', announcement, shard, term, slots });
     if (settles) this.settle(lane, announcement);
     return announcement;
   }
