@@ -45,6 +45,7 @@ class Script {
       token,
       fencingToken: 0,
       sentAt,
+      patienceMs: Infinity,
       endedAt: seen === undefined ? Infinity : endedAt,
       seen: seen === undefined ? undefined : { ...SEEN, ...seen },
       after: 0,

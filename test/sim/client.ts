@@ -173,6 +173,7 @@ export class Client {
         token,
         fencingToken,
         sentAt: this.now,
+        patienceMs: patience,
         endedAt: Infinity,
         seen: undefined,
         after,

@@ -28,6 +28,8 @@ export interface OpRecord {
   /** Verify by fencing token, else 0. */
   readonly fencingToken: number;
   readonly sentAt: number;
+  /** How long the client waits for the answer. */
+  readonly patienceMs: number;
   /** Infinity: no answer, or one that says that the outcome is unknown. */
   endedAt: number;
   seen: Seen | undefined;

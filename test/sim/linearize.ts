@@ -63,9 +63,31 @@ function isMaybe(op: OpRecord): boolean {
   return op.seen === undefined && (op.op === 'acquire' || op.op === 'release');
 }
 
+/**
+ * The tokens of which some answer says that they were granted. What explains all
+ * answers with any other grant does so without it: nobody saw it.
+ */
+function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[]): Set<string> {
+  const tokens = new Set<string>();
+  const byOwner = new Map(claims.map(({ owner, token }) => [owner, token]));
+  for (const { token, fencingToken } of claims) if (fencingToken > 0) tokens.add(token);
+  for (const { op, token, seen } of ops) {
+    if (seen === undefined) continue;
+    const { status, yes, holder } = seen;
+    const sawGrant = op === 'verify' ? yes : status < 300 || (op === 'acquire' && status === 410);
+    if (token !== '' && sawGrant) tokens.add(token);
+    const holding = holder === undefined ? undefined : byOwner.get(holder.owner);
+    if (holding !== undefined) tokens.add(holding);
+    // Held by anybody.
+    else if (status === 409 || (op === 'get' && yes)) for (const claim of claims) tokens.add(claim.token);
+  }
+  return tokens;
+}
+
 function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
   const steps: Step[] = [];
-  const orders = ordersOf(ops);
+  const granted = grantedTokens(ops, claims);
+  const orders = ordersOf(ops, granted);
   const add = (id: number, kind: Step['kind'], of: Sent, until: number, more: Partial<Step> = {}): void => {
     const { token, fencingToken, from } = of;
     const { record, after = 0, before = NONE } = more;
@@ -76,12 +98,13 @@ function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
     const { after, before } = orders.get(id)!;
     const sent = { token, fencingToken, from };
     if (isAnswered(op)) add(id, kind, sent, until, { record: op, after });
+    if (!granted.has(token)) continue;
     // Whatever else of it is on the wire.
     if (op.copies > 0 && (kind === 'acquire' || kind === 'release')) add(-id, kind, sent, Infinity);
     else if (isMaybe(op)) add(-id, kind, sent, Infinity, { after, before });
   }
   for (const { token, ownedUntilAtLeast: from } of claims)
-    add(0, 'expire', { token, fencingToken: 0, from }, Infinity);
+    if (granted.has(token)) add(0, 'expire', { token, fencingToken: 0, from }, Infinity);
   return steps.sort((a, b) => a.from - b.from);
 }
 
@@ -97,7 +120,7 @@ interface Order {
 }
 
 /** By op: what the order of its connection says. */
-function ordersOf(ops: readonly OpRecord[]): Map<number, Order> {
+function ordersOf(ops: readonly OpRecord[], granted: ReadonlySet<string>): Map<number, Order> {
   const byId = new Map(ops.map((op) => [op.id, op]));
   const orders = new Map<number, Order>();
   for (const op of ops) {
@@ -108,9 +131,9 @@ function ordersOf(ops: readonly OpRecord[]): Map<number, Order> {
         order.after = at.id;
         break;
       }
-      if (!isMaybe(at)) continue;
+      if (!isMaybe(at) || !granted.has(at.token)) continue;
       if (isAnswered(op)) orders.get(at.id)!.before.push(op.id);
-      else if (isMaybe(op)) orders.get(at.id)!.before.push(-op.id);
+      else if (isMaybe(op) && granted.has(op.token)) orders.get(at.id)!.before.push(-op.id);
     }
   }
   return orders;

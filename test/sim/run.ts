@@ -191,7 +191,8 @@ async function live(
   await go(cluster, wellFrom + WELL_MS);
   for (const client of clients) client.stopped = true;
   await go(cluster, scheduler.now + SERVED_MS);
-  const judged = (op: OpRecord) => op.sentAt >= wellFrom && op.sentAt < wellFrom + WELL_MS;
+  const judged = ({ sentAt, patienceMs }: OpRecord) =>
+    patienceMs > SERVED_MS && sentAt >= wellFrom && sentAt < wellFrom + WELL_MS;
   for (const op of history.ops.filter(judged)) checkServed(cluster, op);
   // What is still under way ends: time-outs of clients, late copies of requests.
   await go(cluster, scheduler.now + cluster.options.requestTimeoutMs + 2_000);
