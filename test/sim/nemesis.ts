@@ -182,24 +182,25 @@ export class Nemesis {
     const others = [...this.#cluster.machines.keys()].filter((other) => other !== machine);
     const out = others.map((other) => [machine, other]);
     const back = others.map((other) => [other, machine]);
-    this.#cut(this.#random.pick([out, back, [...out, ...back]]));
+    const ways = this.#random.pick([out, back, [...out, ...back]]);
+    this.#cut(ways);
     // Where nothing else is wrong.
     if (Object.keys(this.#profile.faults).length > 1) return;
     const process = this.#cluster.machines[machine];
     this.#cluster.scheduler.after(LIMITS.isolatedAfterMs + HANDED_MS, 'nemesis looks', () => {
-      if (process === undefined || !this.#isStillCut(machine)) return;
+      if (process === undefined || !this.#isStillCut(ways)) return;
       const { ownedSlots } = process.front;
       if (ownedSlots > 0)
         this.#cluster.violate('liveness', `${process.id} is isolated and has ${ownedSlots} slots`);
     });
   }
 
-  /** Alone, and since then without a break. */
-  #isStillCut(machine: number): boolean {
+  /** These ways, since then without a break, and no others. */
+  #isStillCut(ways: readonly (readonly number[])[]): boolean {
     const { network, scheduler } = this.#cluster;
-    const cuts = [...network.cuts];
     const since = scheduler.now - LIMITS.isolatedAfterMs - HANDED_MS;
-    return cuts.length > 0 && cuts.every(([way, at]) => way.includes(`${machine}`) && at <= since);
+    const cuts = ways.map(([from, to]) => network.cuts.get(`${from}>${to}`) ?? Infinity);
+    return network.cuts.size === ways.length && cuts.every((at) => at <= since);
   }
 
   #cut(ways: readonly (readonly number[])[]): void {
