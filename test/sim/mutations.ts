@@ -323,8 +323,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a forward is forwarded again',
     file: 'src/batch/routing.ts',
-    find: '      if (this.closed || (!served && !expected)) return false;',
-    replace: '      if (this.closed || (!served && !expected)) return (this.route(op), true);',
+    find: '      if (!mayBe) return false;',
+    replace: '      if (!mayBe) return (this.route(op), true);',
     profile: 'moves',
     seeds: 20,
   },
