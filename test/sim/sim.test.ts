@@ -12,7 +12,7 @@ import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES, run, type RunResult } from './run.ts';
 import type { ProfileName } from './profiles.ts';
 
-/** Five of each profile: what takes about a minute on one slow core. */
+/** Four of each profile: what takes about a minute on one slow core. */
 const SEEDS_DEFAULT = 48;
 const TAIL_LINES = 80;
 
