@@ -19,6 +19,20 @@ export const LIMITS = {
   ttlMsMax: 86_400_000,
   ttlMsDefault: 30_000,
   waitMsMax: 300_000,
+  /** Semaphore places, and holders of a shared lock: all of them stand in the answer to a get. */
+  holdersMax: 10_000,
+  /** Waiters of one name; each is a place in the queue that is walked when the lock comes free. */
+  waitersMax: 1_000,
+  lockDelayMsMax: 300_000,
+  /** A part of a key, and of every record of a claim. */
+  namespaceBytesMax: 64,
+  principalBytesMax: 64,
+  /** Why a lock was released by force: kept in the journal. */
+  reasonBytesMax: 256,
+  idempotencyKeyBytesMax: 255,
+  /** How long the end of a claim with an Idempotency-Key is remembered. */
+  idempotencyWindowMs: 300_000,
+  sessionLocksMax: 100_000,
   listLimitMax: 1_000,
   listLimitDefault: 100,
 
@@ -43,6 +57,12 @@ export const LIMITS = {
   /** Bytes a slow reader may leave unsent before its socket is closed. */
   socketBackpressureBytesMax: 16 * MiB,
   socketIdleSecondsMax: 120,
+  /** Waits and watches that stand: of the process, and of one socket. Each keeps its request, ~500 B. */
+  standingMax: 131_072,
+  socketStandingMax: 16_384,
+  /** How soon a wait or watch whose owner was lost is sent again; doubled up to the second while it fails. */
+  resumeMs: 20,
+  resumeMsMax: 500,
   /** Size at which a batch is sealed before the event-loop turn ends. */
   batchSealBytes: 128 * KiB,
   /** Buffers of that size that a thread keeps for reuse: 4 MiB. */
@@ -67,6 +87,10 @@ export const LIMITS = {
   listRowsMax: 50_000,
   /** A commit under way for longer than this stops the lane from deciding more: a refusal stays honest. */
   stallMs: 250,
+  /** After a take-over: waiters whose client has not come back by then lose their place. */
+  reattachMs: 5_000,
+  /** Claims of an atomic batch that is not confirmed end by themselves after this. */
+  pendingMs: 10_000,
   /** What a client is told to wait when it was refused for want of a shard. */
   retryAfterMs: 250,
   checkpointChunkBytes: 256 * KiB,

@@ -11,9 +11,9 @@ import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
 import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Op } from '../op.ts';
+import { Op, PING } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
-import { countRequests, parseRequest, PING, readRequestId } from '../protocol/request.ts';
+import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Outlet } from './sending.ts';
 

@@ -3,17 +3,24 @@
  * one process and one version: the public grammar is in protocol/.
  *
  *   batch  := record*                       little-endian
- *   record := head key token owner metadata
+ *   record := head key token owner metadata [session principal batch more]
  *
  * The head, by offset:
  *   0 size u16 · 2 kind u8 · 3 flags u8 · 4 id u32 · 8 connection u32
  *   12 hash u32 · 16 receivedAt f64 · 24 fencingToken f64 · 32 ttlMs u32
  *   36 slot u16 · 38 keyLength u16 · 40 ownerLength u16 · 42 metadataLength u16
  *   44 tokenLength u8 · 45 key, token, owner, metadata
+ *
+ * The kind has its top bit set when `more`, what most ops do not have, stands
+ * at the record's end; by offset from where it begins:
+ *   0 mode u8 · 1 limit u16 · 3 waitMs u32 · 7 lockDelayMs u32 · 11 origin u32
+ *   15 attempt u32 · 19 sessionLength u8 · 20 principalLength u8 · 21 batchLength u8
  */
 import type { Op } from '../op.ts';
 
 export const RECORD_HEAD_BYTES = 45;
+const MORE_BYTES = 22;
+const HAS_MORE = 0x80;
 
 /** A batch being filled or read: the same bytes as numbers and as text. */
 export class BatchBytes {
@@ -30,14 +37,16 @@ export class BatchBytes {
 
 /** Bytes `op`'s record takes. */
 export function recordBytes(op: Op): number {
-  return RECORD_HEAD_BYTES + op.keyLength + op.tokenLength + op.ownerLength + op.metadataLength;
+  const plain = RECORD_HEAD_BYTES + op.keyLength + op.tokenLength + op.ownerLength + op.metadataLength;
+  return op.isPlain ? plain : plain + op.sessionLength + op.principalLength + op.batchLength + MORE_BYTES;
 }
 
 /** Appends `op` (its fields may lie in any bytes). The caller made sure that recordBytes(op) fit. */
 export function writeRecord(batch: BatchBytes, op: Op): void {
   const { view, bytes } = batch;
   const at = batch.length;
-  view.setUint8(at + 2, op.kind);
+  const isPlain = op.isPlain;
+  view.setUint8(at + 2, isPlain ? op.kind : op.kind | HAS_MORE);
   view.setUint8(at + 3, op.flags);
   view.setUint32(at + 4, op.id, true);
   view.setUint32(at + 8, op.connection, true);
@@ -55,15 +64,33 @@ export function writeRecord(batch: BatchBytes, op: Op): void {
   to = copy(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
   to = copy(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
   to = copy(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+  if (!isPlain) to = writeMore(batch, op, to);
   view.setUint16(at, to - at, true);
   batch.length = to;
+}
+
+function writeMore({ bytes, view }: BatchBytes, op: Op, at: number): number {
+  let to = copy(op.bytes, op.sessionAt, op.sessionLength, bytes, at);
+  to = copy(op.bytes, op.principalAt, op.principalLength, bytes, to);
+  to = copy(op.bytes, op.batchAt, op.batchLength, bytes, to);
+  view.setUint8(to, op.mode);
+  view.setUint16(to + 1, op.limit, true);
+  view.setUint32(to + 3, op.waitMs, true);
+  view.setUint32(to + 7, op.lockDelayMs, true);
+  view.setUint32(to + 11, op.origin, true);
+  view.setUint32(to + 15, op.attempt, true);
+  view.setUint8(to + 19, op.sessionLength);
+  view.setUint8(to + 20, op.principalLength);
+  view.setUint8(to + 21, op.batchLength);
+  return to + MORE_BYTES;
 }
 
 /** Moves `op` over the record at `at`; returns where the next one begins. */
 export function readRecord(batch: BatchBytes, at: number, op: Op): number {
   const { view } = batch;
   op.bytes = batch.bytes;
-  op.kind = view.getUint8(at + 2);
+  const kind = view.getUint8(at + 2);
+  op.kind = kind & ~HAS_MORE;
   op.flags = view.getUint8(at + 3);
   op.id = view.getUint32(at + 4, true);
   op.connection = view.getUint32(at + 8, true);
@@ -80,7 +107,25 @@ export function readRecord(batch: BatchBytes, at: number, op: Op): number {
   op.tokenAt = op.keyAt + op.keyLength;
   op.ownerAt = op.tokenAt + op.tokenLength;
   op.metadataAt = op.ownerAt + op.ownerLength;
-  return at + view.getUint16(at, true);
+  op.makePlain();
+  const next = at + view.getUint16(at, true);
+  if (kind & HAS_MORE) readMore(view, next - MORE_BYTES, op);
+  return next;
+}
+
+function readMore(view: DataView, at: number, op: Op): void {
+  op.mode = view.getUint8(at);
+  op.limit = view.getUint16(at + 1, true);
+  op.waitMs = view.getUint32(at + 3, true);
+  op.lockDelayMs = view.getUint32(at + 7, true);
+  op.origin = view.getUint32(at + 11, true);
+  op.attempt = view.getUint32(at + 15, true);
+  op.sessionLength = view.getUint8(at + 19);
+  op.principalLength = view.getUint8(at + 20);
+  op.batchLength = view.getUint8(at + 21);
+  op.sessionAt = op.metadataAt + op.metadataLength;
+  op.principalAt = op.sessionAt + op.sessionLength;
+  op.batchAt = op.principalAt + op.principalLength;
 }
 
 /** A loop, not `set` of a `subarray`: for the 10–40 bytes of a name it is several times faster. */

@@ -13,7 +13,7 @@
  */
 
 /** Kinds of op.ts, with room to grow. */
-const KINDS = 16;
+const KINDS = 32;
 /** Wire codes of errors.ts, 0 = no error, with room to grow. */
 const CODES = 64;
 const GAUGES = 4;

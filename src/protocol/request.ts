@@ -18,7 +18,7 @@
  * of it is looked at; a wrong request in a sound frame spoils only itself.
  */
 import { LIMITS } from '../limits.ts';
-import { Kind, OpFlag, type Op } from '../op.ts';
+import { Kind, OpFlag, PING, type Op } from '../op.ts';
 import { copyBytes, type GrowingBytes, readU64, writeU64 } from './bytes.ts';
 import { makeToken } from './token.ts';
 import {
@@ -30,9 +30,6 @@ import {
   packToken,
   UUID_BYTES,
 } from './words.ts';
-
-/** Answered by the front alone; behind the kinds of op.ts. */
-export const PING = 7;
 
 export const REQUEST_HEAD_BYTES = 8;
 /** Head and fixed fields, by op; 0 = no such op. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Kind, Op, OpFlag } from '../../src/op.ts';
+import { Kind, Op, OpFlag, PING } from '../../src/op.ts';
 import { GrowingBytes } from '../../src/protocol/bytes.ts';
-import { countRequests, parseRequest, PING, writeRequest } from '../../src/protocol/request.ts';
+import { countRequests, parseRequest, writeRequest } from '../../src/protocol/request.ts';
 
 interface Wish {
   kind: number;
