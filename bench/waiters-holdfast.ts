@@ -7,7 +7,16 @@ const SOCKETS_A_PROCESS = 10;
 const NAME = 'the-one-lock';
 const WAIT_MS = 300_000;
 
-type Heard = (message: any) => void;
+/** As much of an answer or event as is looked at. */
+interface Message {
+  readonly id: number;
+  readonly event?: string;
+  readonly status?: number;
+  readonly lockToken?: string;
+  readonly position?: number;
+}
+
+type Heard = (message: Message) => void;
 
 /** One socket of holdfast.v1.json with many clients on it. */
 class Line {
@@ -19,7 +28,7 @@ class Line {
   private constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.on('message', (data) => {
-      const message = JSON.parse(String(data));
+      const message = JSON.parse(String(data)) as Message | Message[];
       for (const one of Array.isArray(message) ? message : [message]) this.#take(one);
     });
   }
@@ -31,11 +40,11 @@ class Line {
   }
 
   /** `queued` resolves with the place once it waits. */
-  ask(request: object): { readonly answer: Promise<any>; readonly queued: Promise<number> } {
+  ask(request: object): { readonly answer: Promise<Message>; readonly queued: Promise<number> } {
     const id = this.#next++;
-    const answer = new Promise<any>((resolve) => this.#answers.set(id, resolve));
+    const answer = new Promise<Message>((resolve) => this.#answers.set(id, resolve));
     const queued = new Promise<number>((resolve) =>
-      this.#queued.set(id, ({ position }) => resolve(position as number)),
+      this.#queued.set(id, ({ position }) => resolve(position!)),
     );
     this.#socket.send(JSON.stringify({ id, ...request }));
     return { answer, queued };
@@ -45,7 +54,7 @@ class Line {
     this.#socket.close();
   }
 
-  #take(message: any): void {
+  #take(message: Message): void {
     const open = message.event === 'queued' ? this.#queued : this.#answers;
     const heard = open.get(message.id);
     open.delete(message.id);
@@ -89,7 +98,7 @@ export class HoldfastParty implements Party {
     return this.#processes.stop();
   }
 
-  async #turn(line: Line, claim: any, place: number, holdMs: number): Promise<Turn> {
+  async #turn(line: Line, claim: Message, place: number, holdMs: number): Promise<Turn> {
     if (claim.status !== 201) throw new Error(`a wait ended with ${JSON.stringify(claim)}`);
     const grantedAt = performance.now();
     await hold(holdMs);
