@@ -7,6 +7,7 @@ import { CODES, codeOfWire } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { apply, Outcome } from '../lock/machine.ts';
 import type { Slot } from '../lock/slot.ts';
+import type { Witness } from '../lock/witness.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import { Kind, Mode, type Op, OpFlag } from '../op.ts';
 import {
@@ -19,12 +20,23 @@ import {
 } from '../protocol/answer.ts';
 import { Todo, type Round } from './round.ts';
 
+/** Until the lane answers waits. */
+export const DEAF: Witness = {
+  granted() {},
+  refused() {},
+  lost() {},
+  contended() {},
+  changed() {},
+  begins() {},
+  due() {},
+};
+
 const outcome = new Outcome();
 const answer = new Answer();
 
 /** Decides `op` on its slot and adds effects and answer to `round`. True when an effect was written. */
 export function decide(round: Round, slot: Slot, op: Op, now: number, counters: LaneCounters): boolean {
-  apply(slot, op, now, round.effects, outcome);
+  apply(slot, op, now, round.effects, outcome, DEAF);
   answer.id = op.id;
   answer.status = outcome.status;
   answer.code = outcome.code;
