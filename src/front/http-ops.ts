@@ -18,6 +18,7 @@ import {
   OpBuilder,
   Place,
 } from '../protocol/json-request.ts';
+import { NOT_ALLOWED } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -50,6 +51,7 @@ export function submitOne(
   builder.fields(fields, Place.body, []);
   builder.end();
   if (builder.problems.length > 0) return exchange.malformed(builder.problems);
+  if (!exchange.identity.permits(builder.op)) return exchange.forbidden();
   if (context.connections.full(1)) return exchange.fault('overloaded');
   const single = new Single(context, exchange, builder.request());
   single.submit(builder.op);
@@ -199,7 +201,8 @@ class Batch extends HttpOps {
     for (const [i, item] of items.entries()) {
       buildItem(item, i);
       this.requests.push(builder.request());
-      this.send(builder.op, i);
+      if (this.exchange.identity.permits(builder.op)) this.send(builder.op, i);
+      else this.refuse(i, 'forbidden', NOT_ALLOWED);
     }
   }
 
@@ -210,13 +213,10 @@ class Batch extends HttpOps {
     this.result(id, status, members);
   }
 
-  refuse(id: number, code: ErrorCode): void {
-    const { retryAfterMs } = LIMITS;
-    this.result(
-      id,
-      CODES[code].status,
-      renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs }),
-    );
+  refuse(id: number, code: ErrorCode, detail = detailOf(code)): void {
+    const { status, retryable } = CODES[code];
+    const retryAfterMs = retryable ? LIMITS.retryAfterMs : 0;
+    this.result(id, status, renderFault({ code, detail, problems: [], retryAfterMs }));
   }
 
   protected giveUp(): void {

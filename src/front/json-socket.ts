@@ -1,7 +1,8 @@
 /**
  * One socket of holdfast.v1.json (API.md, WebSocket).
  *
- *   open ─► closed      by the client, a slow reader, shutdown (1012)
+ *   open ─► closed      by the client, a slow reader, the end of its API key
+ *                       (1008), shutdown (1012)
  *
  * A request that came alone is answered by a frame of its own; requests of an
  * array are answered in arrays, in any grouping. A frame that can't be read
@@ -19,6 +20,7 @@ import {
   OpBuilder,
   Place,
 } from '../protocol/json-request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import type { Connection } from './connections.ts';
 import type { Outlet } from './sending.ts';
@@ -43,6 +45,7 @@ const answer = new Answer();
 export class JsonSocket implements Connection {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
   /** By the id that the lanes know; oldest first. */
   private readonly requests = new Map<number, OpenRequest>();
@@ -55,13 +58,15 @@ export class JsonSocket implements Connection {
   /** When the frame that is being taken had been read. */
   private receivedAt = 0;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     this.flushing = true;
     this.receivedAt = this.context.clock.now();
     this.take(message, isBinary);
@@ -168,6 +173,7 @@ export class JsonSocket implements Connection {
     builder.end();
     if (builder.problems.length > 0)
       return this.refused(clientId, 'the request is malformed', builder.problems, inArray);
+    if (!this.identity.permits(builder.op)) return this.forbidden(clientId, inArray);
     const request = builder.request();
     if (this.context.isDraining()) return this.fault(clientId, 'draining', inArray, '');
     if (this.requests.size >= LIMITS.socketRequestsMax || connections.full(1)) {
@@ -219,6 +225,12 @@ export class JsonSocket implements Connection {
     const retryAfterMs = code === 'outcome_unknown' ? 0 : LIMITS.retryAfterMs;
     let members = renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs });
     if (code === 'outcome_unknown' && lockToken !== '') members += `,"lockToken":"${lockToken}"`;
+    this.answer(clientId, CODES[code].status, members, inArray);
+  }
+
+  private forbidden(clientId: ClientId, inArray: boolean): void {
+    const code = 'forbidden';
+    const members = renderFault({ code, detail: NOT_ALLOWED, problems: [], retryAfterMs: 0 });
     this.answer(clientId, CODES[code].status, members, inArray);
   }
 
