@@ -4,7 +4,6 @@ import { connect } from 'node:net';
 import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import { systemClock } from '../../src/clock.ts';
-import type { KeyEntry } from '../../src/config/keys.ts';
 import { Authenticator } from '../../src/front/auth.ts';
 import { Demand } from '../../src/front/demand.ts';
 import { Front, type FrontSettings } from '../../src/front/front.ts';
@@ -56,10 +55,8 @@ export interface RigOptions extends Partial<FrontSettings> {
   /** Which process of the cluster it is. */
   process?: number;
   key?: Buffer;
-  /** API keys; undefined: there are none. */
-  keys?: readonly KeyEntry[];
-  /** The time that API keys end by. */
-  wallNow?: () => number;
+  /** Without it there are no keys. */
+  auth?: Authenticator;
 }
 
 /** The term of a process on shard `i`. */
@@ -68,16 +65,7 @@ export function termOf(process: string, i: number): string {
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
-  const {
-    lanes = 1,
-    owned = true,
-    metrics = noMetrics,
-    process = 1,
-    key,
-    keys,
-    wallNow,
-    ...settings
-  } = options;
+  const { lanes = 1, owned = true, metrics = noMetrics, process = 1, key, auth, ...settings } = options;
   const id = `p${process}`;
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
@@ -102,7 +90,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const links = linksOf(routing, { cluster: 'c', process: id, key }, requestTimeoutMs, deliver, log);
   const front: Front = new Front({
     settings: { host: '127.0.0.1', port: 0, allowOrigins: [], ...settings, requestTimeoutMs },
-    auth: new Authenticator(keys, wallNow),
+    auth: auth ?? new Authenticator(undefined),
     routing,
     lanes,
     clock: systemClock,
