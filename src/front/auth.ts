@@ -10,8 +10,9 @@
  * at `revoked`. Every op and every item of a batch is judged by itself.
  */
 import { timingSafeEqual } from 'node:crypto';
-import { DEFAULT_NAMESPACE, hashOfKey, idOfKey, type KeyEntry, NO_HASH, type Right } from '../config/keys.ts';
+import { hashOfKey, idOfKey, type KeyEntry, NO_HASH, type Right } from '../config/keys.ts';
 import { Kind, KIND_MAX, type Op } from '../op.ts';
+import { type Caller, CallerBytes, DEFAULT_NAMESPACE } from '../protocol/caller.ts';
 
 const Bit = { lock: 1, read: 2, admin: 4 } as const;
 const ALL = Bit.lock | Bit.read | Bit.admin;
@@ -37,7 +38,6 @@ export const KEY_NEEDED = 'A valid API key is needed: Authorization: Bearer <key
 export const NOT_ALLOWED = 'This API key has not the right to this, or not for this name.';
 export const NOT_VALID_ANY_MORE = 'the API key is not valid any more';
 
-const NO_BYTES = new Uint8Array(0);
 const BEARER = /^bearer +([!-~]{1,128}) *$/i;
 /** Bounds what is looked at of a header. */
 const HEADER_CHARACTERS_MAX = 256;
@@ -45,12 +45,11 @@ const HEADER_CHARACTERS_MAX = 256;
 /** What an identity is made of: an entry of the keys file, but for its secret. */
 export type Grants = Pick<KeyEntry, 'principal' | 'namespace' | 'prefixes' | 'rights'>;
 
-export class Identity {
+export class Identity implements Caller {
   readonly principal: string;
   readonly namespace: string;
-  readonly principalBytes: Uint8Array;
-  /** What stands in front of a name in a key: empty for the namespace `default`, else it ends with \0. */
-  readonly namespaceBytes: Uint8Array;
+  /** Both as they stand in ops. */
+  readonly caller: CallerBytes;
   /** What names must begin with; undefined: all names. */
   readonly prefixes: readonly Uint8Array[] | undefined;
   /** The key is none any more: no request is taken from who still has this. */
@@ -63,8 +62,7 @@ export class Identity {
   constructor({ principal, namespace, prefixes, rights }: Grants) {
     this.principal = principal;
     this.namespace = namespace;
-    this.principalBytes = Buffer.from(principal);
-    this.namespaceBytes = namespace === DEFAULT_NAMESPACE ? NO_BYTES : Buffer.from(`${namespace}\0`);
+    this.caller = new CallerBytes({ namespace, principal });
     this.prefixes = prefixes?.map((prefix) => Buffer.from(prefix));
     this.rights = rights;
     this.bits = rights.reduce((bits, right) => bits | BITS[right], 0);

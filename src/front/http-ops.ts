@@ -9,15 +9,10 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
 import { Answer, type AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
-import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import {
-  type Fields,
-  JSON_OPS,
-  type JsonRequest,
-  NOT_YET,
-  OpBuilder,
-  Place,
-} from '../protocol/json-request.ts';
+import { detailOf, renderFault, renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
+import type { CallerBytes } from '../protocol/caller.ts';
+import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
+import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
 import { NOT_ALLOWED } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Exchange } from './exchange.ts';
@@ -41,7 +36,7 @@ export function submitOne(
   fields: Fields,
 ): void {
   builder.clear();
-  builder.begin(kind, '');
+  builder.begin(kind, '', exchange.identity.caller);
   builder.nameBytes(name, 'path/name');
   if (kind === Kind.renew || kind === Kind.release) {
     if (lockToken === '')
@@ -73,7 +68,7 @@ export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fi
   if (exchange.problems.length > 0) return exchange.malformed();
   const items = ops as readonly unknown[];
   builder.clear();
-  for (const [i, item] of items.entries()) buildItem(item, i);
+  for (const [i, item] of items.entries()) buildItem(item, i, exchange.identity.caller);
   if (builder.problems.length > 0) return exchange.malformed(builder.problems);
   if (context.connections.full(items.length)) return exchange.fault('overloaded');
   if (items.length === 0) return exchange.json(200, '{"results":[]}');
@@ -81,7 +76,7 @@ export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fi
 }
 
 /** Builds item `i`: once to check all before any is sent, and again to send it. */
-function buildItem(item: unknown, i: number): void {
+function buildItem(item: unknown, i: number, caller: CallerBytes): void {
   const pointer = `/ops/${i}`;
   if (typeof item !== 'object' || item === null || Array.isArray(item)) {
     return builder.problem(pointer, 'an op is a JSON object');
@@ -91,7 +86,7 @@ function buildItem(item: unknown, i: number): void {
   if (kind === undefined)
     return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
   if (fields.waitMs !== undefined) builder.problem(`${pointer}/waitMs`, 'an op of a batch does not wait');
-  builder.begin(kind, pointer);
+  builder.begin(kind, pointer, caller);
   builder.fields(fields, Place.item, ITEM_SKIPPED);
   builder.end();
 }
@@ -184,7 +179,7 @@ class Single extends HttpOps {
 
   protected giveUp(): void {
     this.leave();
-    this.exchange.failed('outcome_unknown', unknownMembers(this.request), 0);
+    this.exchange.failed('outcome_unknown', renderUnknown(this.request), 0);
   }
 }
 
@@ -198,10 +193,11 @@ class Batch extends HttpOps {
   }
 
   submit(items: readonly unknown[]): void {
+    const { identity } = this.exchange;
     for (const [i, item] of items.entries()) {
-      buildItem(item, i);
+      buildItem(item, i, identity.caller);
       this.requests.push(builder.request());
-      if (this.exchange.identity.permits(builder.op)) this.send(builder.op, i);
+      if (identity.permits(builder.op)) this.send(builder.op, i);
       else this.refuse(i, 'forbidden', NOT_ALLOWED);
     }
   }
@@ -221,7 +217,7 @@ class Batch extends HttpOps {
 
   protected giveUp(): void {
     for (const [id, result] of this.results.entries()) {
-      if (result === '') this.result(id, 504, unknownMembers(this.requests[id]));
+      if (result === '') this.result(id, 504, renderUnknown(this.requests[id]));
     }
   }
 
@@ -233,11 +229,4 @@ class Batch extends HttpOps {
     this.leave();
     this.exchange.json(200, `{"results":[${this.results.join(',')}]}`);
   }
-}
-
-/** Of an answer that never came. */
-function unknownMembers(request: JsonRequest): string {
-  const code = 'outcome_unknown';
-  const members = renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs: 0 });
-  return request.lockToken === '' ? members : `${members},"lockToken":"${request.lockToken}"`;
 }

@@ -34,7 +34,7 @@ export class ListScope {
       identity.prefixes === undefined || identity.prefixes.some((one) => startsWith(prefix, one))
         ? whole
         : identity.prefixes.filter((one) => startsWith(one, prefix));
-    return within.length === 0 ? undefined : new ListScope(identity.namespaceBytes, within);
+    return within.length === 0 ? undefined : new ListScope(identity.caller.prefix, within);
   }
 
   private constructor(namespace: Uint8Array, within: readonly Uint8Array[]) {
