@@ -79,12 +79,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     clock: systemClock,
   });
   const logged: string[] = [];
-  const log = {
-    info() {},
-    warn: (_: unknown, message: string) => void logged.push(message),
-    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
-      void logged.push(`${message}: ${String(fields.err)}`),
-  };
+  const log = logInto(logged);
   const reached: boolean[] = [];
   const deliver: Deliver = (...answers) => front.connections.deliver(...answers);
   const links = linksOf(routing, { cluster: 'c', process: id, key }, requestTimeoutMs, deliver, log);
@@ -133,6 +128,15 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       links.links.close();
       front.close();
     },
+  };
+}
+
+function logInto(logged: string[]) {
+  return {
+    info() {},
+    warn: (_: unknown, message: string) => void logged.push(message),
+    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
+      void logged.push(`${message}: ${String(fields.err)}`),
   };
 }
 
