@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { checkKeys, type KeyEntry, type KeyInput, makeKey } from '../../src/config/keys.ts';
 import { Authenticator } from '../../src/front/auth.ts';
 import { Kind } from '../../src/op.ts';
-import { call as callRig, expectProblem, expectQuiet, type Reply } from './calls.ts';
+import { call as callRig, expectProblem, expectQuiet, type Reply, TOKEN } from './calls.ts';
 import { type Rig, startRig } from './rig.ts';
 import { binaryAnswers, Client, frameOf, jsonAnswers } from './sockets.ts';
 
@@ -189,6 +189,42 @@ describe('namespaces', () => {
     const headers = { 'holdfast-lock-token': one.body.lockToken as string, ...bearer('tenant') };
     expectProblem(await callRig(rig, 'DELETE', lock('a'), undefined, headers), 'not_held');
     expectProblem(await call('tenant', 'POST', lock('a'), {}), 'lock_held');
+  });
+
+  test('nor do they meet over sockets of either protocol', async () => {
+    const [json, binary] = [
+      await open('tenant', 'holdfast.v1.json'),
+      await open('tenant', 'holdfast.v1.bin'),
+    ];
+    expect((await call('admin', 'POST', lock('a'), {})).status).toBe(201);
+    binary.ws.send(frameOf({ name: 'a', token: TOKEN }));
+    expect((await binaryAnswers(binary, 1))[0].status).toBe(201);
+    json.ws.send(JSON.stringify({ id: 1, op: 'verify', name: 'a', lockToken: TOKEN }));
+    expect((await jsonAnswers(json, 1))[0]).toMatchObject({ status: 200, current: true });
+    json.ws.send(JSON.stringify({ id: 1, op: 'release', name: 'a', lockToken: TOKEN }));
+    expect((await jsonAnswers(json, 1))[0]).toMatchObject({ status: 204 });
+    expect((await call('admin', 'GET', lock('a'))).body.held).toBe(true);
+    await close(json);
+    await close(binary);
+  });
+
+  test('an op carries its principal, over every way', async () => {
+    const seen: string[] = [];
+    rig.lane.onOp = (op) => {
+      const { bytes, principalAt: at, principalLength } = op;
+      seen.push(Buffer.from(bytes.slice(at, at + principalLength)).toString());
+    };
+    const [json, binary] = [await open('team', 'holdfast.v1.json'), await open('team', 'holdfast.v1.bin')];
+    await call('team', 'POST', lock('team/a'), {});
+    await call('reader', 'GET', lock('team/a'));
+    await call('tenant', 'POST', '/v1/batch', { ops: [{ op: 'acquire', name: 'team/a' }] });
+    json.ws.send(JSON.stringify({ id: 1, op: 'acquire', name: 'team/b' }));
+    await jsonAnswers(json, 1);
+    binary.ws.send(frameOf({ name: 'team/c' }));
+    await binaryAnswers(binary, 1);
+    expect(seen).toEqual(['team', 'reader', 'team', 'team', 'team']);
+    await close(json);
+    await close(binary);
   });
 
   test('lists show the own namespace, by the own prefixes', async () => {
