@@ -51,6 +51,7 @@ onEachStore(
 
     test('asks for them on any address, but for its health', async () => {
       expect(stage.server.output).toContain('0.0.0.0');
+      expect(stage.server.output.includes('keys without cluster-key')).toBe(stage.store === 'etcd');
       for (const path of ['/healthz', '/readyz']) expect((await as().call('GET', path)).status).toBe(200);
       for (const path of ['/v1/locks', '/v1/cluster', '/metrics', '/openapi.json', '/v1/locks/a']) {
         const { status, headers, body } = await as().call('GET', path);

@@ -5,7 +5,8 @@ import { openApiText } from '../../src/protocol/openapi.ts';
 interface Document {
   openapi: string;
   info: { version: string };
-  paths: Record<string, Record<string, { responses?: Record<string, unknown> }>>;
+  security: unknown;
+  paths: Record<string, Record<string, { security?: unknown; responses?: Record<string, unknown> }>>;
   components: {
     schemas: Record<string, { properties?: Record<string, unknown>; additionalProperties?: unknown }>;
   };
@@ -35,6 +36,18 @@ test('names version and every call', () => {
     '/metrics',
   ]) {
     expect(document.paths).toHaveProperty([path]);
+  }
+});
+
+test('keys are asked for everywhere, if at all, but for the health of the process', () => {
+  expect(document.security).toEqual([{ key: [] }, {}]);
+  for (const [path, methods] of Object.entries(document.paths)) {
+    const isOpen = path === '/healthz' || path === '/readyz';
+    for (const [method, { security, responses }] of Object.entries(methods)) {
+      if (method === 'parameters') continue;
+      expect([path, security]).toEqual([path, isOpen ? [] : undefined]);
+      expect('401' in responses!).toBe(!isOpen);
+    }
   }
 });
 
