@@ -5,7 +5,8 @@
  *
  *   open ─► closed      by the client, by a broken frame (1007), a text frame
  *                       (1003), a frame over the limit (1009), a slow reader,
- *                       unanswered requests (1011), shutdown (1012)
+ *                       the end of its API key (1008), unanswered requests
+ *                       (1011), shutdown (1012)
  */
 import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
@@ -13,8 +14,8 @@ import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Op, PING } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Outlet } from './sending.ts';
 
@@ -37,6 +38,7 @@ const encoder = new TextEncoder();
 export class BinarySocket implements Connection {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
   /** Requests under way. */
   private open = 0;
@@ -49,14 +51,16 @@ export class BinarySocket implements Connection {
   private readonly own = new AnswerBytes(new ArrayBuffer(64));
   private flushing = false;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   /** A frame; its memory is the socket's for the duration of the call. */
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     if (!isBinary) return this.breakOff('bad_request', 'a text frame on a binary socket', 1003);
     if (message.byteLength > LIMITS.frameBytesMax) {
       return this.breakOff('too_large', `a frame has at most ${LIMITS.frameBytesMax} bytes`, 1009);
@@ -134,12 +138,15 @@ export class BinarySocket implements Connection {
     for (let at = 0; at < bytes.length;) {
       // Read before the request is parsed, which may write to its bytes.
       const next = at + view.getUint16(at, true);
-      const wrong = parseRequest(bytes, view, at, op, ANYBODY);
+      const wrong = parseRequest(bytes, view, at, op, this.identity.caller);
       if (wrong !== '') {
         this.tell(op.id, 'bad_request', wrong);
         done++;
       } else if (op.kind === PING) {
         this.pong(op.id);
+        done++;
+      } else if (!this.identity.permits(op)) {
+        this.tell(op.id, 'forbidden', NOT_ALLOWED);
         done++;
       } else {
         op.connection = this.number;

@@ -30,6 +30,8 @@ export class TinyLane implements LaneGate {
   silent = false;
   /** Answers every op with this code instead. */
   failWith: ErrorCode | undefined;
+  /** Sees every op. */
+  onOp: (op: Op) => void = () => {};
   /** Most entries that a page of a listing has. */
   pageMax = 1_000;
   /** By lane: what the front had heard when it sealed the last batch. */
@@ -75,6 +77,7 @@ export class TinyLane implements LaneGate {
     for (let at = 0; at < batch.length;) {
       at = readRecord(batch, at, this.op);
       this.ops++;
+      this.onOp(this.op);
       this.out.reset();
       this.decide();
       const group = groups.get(this.op.connection) ?? [];
@@ -221,6 +224,7 @@ export class TinyLane implements LaneGate {
     const all = [...this.claims.values()]
       .filter(({ slot }) => speaksFor(slot))
       .filter((claim) => claim.key.subarray(0, prefix.length).equals(prefix))
+      .filter((claim) => !claim.key.includes(0, prefix.length))
       .filter((claim) => owner.length === 0 || claim.owner.equals(owner))
       .filter(
         (claim) =>
