@@ -83,6 +83,8 @@ export const LIMITS = {
   /** Answers that leave with one round trip, and their bytes. */
   roundAnswersMax: 65_536,
   roundAnswerBytesMax: 8 * MiB,
+  /** And of states for watchers; the others hear of the next ones. */
+  roundWatchBytesMax: 4 * MiB,
   /** How often a lane looks for ended claims and requests: a claim is freed at most this late. */
   laneTickMs: 20,
   /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */

@@ -142,6 +142,7 @@ export class Delivery {
     if ((round.todo[i] & Todo.claim) === 0) {
       const left = stands ? Math.max(0, Math.floor(claims.promisedUntil(row) - returnedAt)) : 0;
       view.setUint32(round.expiresAt[i], left, true);
+      if (round.todo[i] & Todo.waited) fillWaited(round, i, returnedAt);
       return;
     }
     const left = Math.floor((stands ? claims.promisedUntil(row) : promiseOf(round, i, times)) - returnedAt);
@@ -149,11 +150,7 @@ export class Delivery {
       this.replace(round, i, CODES.outcome_unknown.wire);
       return;
     }
-    view.setUint32(
-      round.start[i] + CLAIM_WAITED_AT,
-      Math.max(0, Math.floor(returnedAt - round.receivedAt[i])),
-      true,
-    );
+    fillWaited(round, i, returnedAt);
     view.setUint32(round.start[i] + CLAIM_EXPIRES_AT, left, true);
   }
 
@@ -242,6 +239,11 @@ export class Delivery {
     const spare = this.host.buffers.surplus();
     this.host.emit({ kind: 'answers', buffer, length: at, spare }, [buffer, ...spare]);
   }
+}
+
+function fillWaited(round: Round, i: number, now: number): void {
+  const waitedMs = Math.max(0, Math.floor(now - round.receivedAt[i]));
+  round.answers.view.setUint32(round.start[i] + CLAIM_WAITED_AT, waitedMs, true);
 }
 
 /**

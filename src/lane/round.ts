@@ -31,6 +31,8 @@ export const Todo = {
    * round is lost nobody hears of it, since what it is about gets a final answer.
    */
   event: 64,
+  /** It has a claim section without promising a claim: how long it took is filled in as well. */
+  waited: 128,
 } as const;
 
 /** An answer that no op of this round asked for: to a waiter, a watcher or a listener. */
