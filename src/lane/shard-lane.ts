@@ -25,7 +25,7 @@ import { Kind, type Op } from '../op.ts';
 import type { ShardError, ShardStore } from '../shard/store.ts';
 import type { TermState } from '../slots/records.ts';
 import { Checkpoints, type Leaving } from './checkpoints.ts';
-import { decide, refuse } from './decide.ts';
+import { DEAF, decide, refuse } from './decide.ts';
 import { HandOvers } from './hand-overs.ts';
 import type { Hold } from './hold.ts';
 import { MapTeller } from './map-teller.ts';
@@ -248,7 +248,7 @@ export class ShardLane implements Subject {
     if (this.doubtSince !== 0 || this.open.effects.room() < EFFECT_BYTES_MAX) return now + LIMITS.stallMs;
     const before = hold.slot.counter;
     const heldMs = heldFor(hold.slot, row, now);
-    const again = expire(hold.slot, row, now, this.open.effects);
+    const again = expire(hold.slot, row, now, this.open.effects, DEAF);
     if (hold.slot.counter !== before) {
       this.host.counters.recordHold(heldMs);
       this.checkpoints?.touched(hold, this.sentSeq + 1);

@@ -168,6 +168,9 @@ export class ClaimRecord implements ClaimSource {
   ownerLength = 0;
   metadataAt = 0;
   metadataLength = 0;
+  principalAt = 0;
+  principalLength = 0;
+  limit = 0;
 }
 
 /** The flags that stand in the head byte in front of this claim. */

@@ -14,45 +14,29 @@
  * its key, so a timer that is late changes nothing. Reads do that too: what
  * they tell is then as durable as everything else of their round.
  */
-import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
 import { type EffectWriter, EndReason } from './effects.ts';
+import { Outcome } from './outcome.ts';
 import type { Slot } from './slot.ts';
+import type { Witness } from './witness.ts';
 
-/** What was decided. One object, reused. */
-export class Outcome {
-  /** HTTP status. */
-  status = 0;
-  /** The code's number in errors.ts, 0 = it succeeded. */
-  code = 0;
-  /** The claim that was granted, renewed or repeated; of a refusal with lock_held, get and verify: the holder's; 0 = none. */
-  row = 0;
-  /** Of the claim in `row`, 0 = none. */
-  fencingToken = 0;
-  ttlMs = 0;
-  /** A grant or renewal: the claim is to be armed when the round has returned. */
-  armable = false;
-  /** Verify: the token that was shown is the holder's. */
-  current = false;
-  /** Release: for how long the claim was held (ms). */
-  heldMs = 0;
-  /** Effects were written. */
-  changed = false;
-}
+export { Outcome };
 
 /**
  * Decides `op`, which is of this slot. `effects` has EFFECT_BYTES_MAX of room.
  * @param now monotonic ms, never less than in an earlier call
  */
-export function apply(slot: Slot, op: Op, now: number, effects: EffectWriter, out: Outcome): void {
-  out.code = 0;
-  out.row = 0;
-  out.fencingToken = 0;
-  out.ttlMs = 0;
-  out.armable = false;
-  out.current = false;
-  out.changed = false;
+export function apply(
+  slot: Slot,
+  op: Op,
+  now: number,
+  effects: EffectWriter,
+  out: Outcome,
+  witness: Witness,
+): void {
+  out.reset();
+  void witness;
   const { claims } = slot;
   let row = claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0);
   if (row !== 0 && claims.freeAt(row) <= now) {
@@ -69,7 +53,7 @@ export function apply(slot: Slot, op: Op, now: number, effects: EffectWriter, ou
       return release(slot, row, op, now, effects, out);
     case Kind.get:
       out.status = 200;
-      if (row !== 0) tell(slot, row, out);
+      if (row !== 0) out.tell(claims, row);
       return;
     case Kind.verify:
       return verify(slot, row, op, out);
@@ -84,7 +68,14 @@ export function apply(slot: Slot, op: Op, now: number, effects: EffectWriter, ou
  * @returns when to look again (monotonic ms); 0 = it is gone, or `row` is no
  *   claim any more; Infinity = unarmed, arming it tells a new time
  */
-export function expire(slot: Slot, row: number, now: number, effects: EffectWriter): number {
+export function expire(
+  slot: Slot,
+  row: number,
+  now: number,
+  effects: EffectWriter,
+  witness: Witness,
+): number {
+  void witness;
   const { claims } = slot;
   if (!claims.lives(row)) return 0;
   const freeAt = claims.freeAt(row);
@@ -97,16 +88,16 @@ function acquire(slot: Slot, row: number, op: Op, now: number, effects: EffectWr
   const { claims } = slot;
   if (row !== 0 && claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) {
     out.status = 200;
-    tell(slot, row, out);
+    out.tell(claims, row);
     return;
   }
-  if (slot.ended.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)) return refuse('not_held', out);
+  if (slot.ended.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)) return out.refuse('not_held');
   if (row !== 0) {
-    refuse('lock_held', out);
-    tell(slot, row, out);
+    out.refuse('lock_held');
+    out.tell(claims, row);
     return;
   }
-  if (slot.bytes >= LIMITS.slotBytesMax) return refuse('overloaded', out);
+  if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
   slot.counter++;
   const granted = claims.insert(op, slot.counter, op.ttlMs === 0 ? LIMITS.ttlMsDefault : op.ttlMs);
   claims.disarm(granted);
@@ -114,13 +105,12 @@ function acquire(slot: Slot, row: number, op: Op, now: number, effects: EffectWr
   out.status = 201;
   out.armable = true;
   out.changed = true;
-  tell(slot, granted, out);
+  out.tell(claims, granted);
 }
 
 function renew(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outcome): void {
   const { claims } = slot;
-  if (row === 0 || !claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
-    return refuse('not_held', out);
+  if (row === 0 || !claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) return out.refuse('not_held');
   const ttlMs = op.ttlMs === 0 ? claims.ttlMs(row) : op.ttlMs;
   const withMetadata = op.metadataLength > 0;
   if (withMetadata || ttlMs !== claims.ttlMs(row)) {
@@ -133,12 +123,12 @@ function renew(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outc
   claims.disarm(row);
   out.status = 200;
   out.armable = true;
-  tell(slot, row, out);
+  out.tell(claims, row);
 }
 
 function release(slot: Slot, row: number, op: Op, now: number, effects: EffectWriter, out: Outcome): void {
   if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
-    return refuse('not_held', out);
+    return out.refuse('not_held');
   out.heldMs = heldFor(slot, row, now);
   end(slot, row, EndReason.released, now, effects);
   out.status = 204;
@@ -153,7 +143,7 @@ function verify(slot: Slot, row: number, op: Op, out: Outcome): void {
     op.fencingToken > 0
       ? claims.fencingToken(row) === op.fencingToken
       : claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength);
-  if (out.current) tell(slot, row, out);
+  if (out.current) out.tell(claims, row);
 }
 
 function end(slot: Slot, row: number, reason: EndReason, now: number, effects: EffectWriter): void {
@@ -170,13 +160,34 @@ export function heldFor(slot: Slot, row: number, now: number): number {
   return since === 0 ? 0 : Math.max(0, now - since);
 }
 
-function tell(slot: Slot, row: number, out: Outcome): void {
-  out.row = row;
-  out.fencingToken = slot.claims.fencingToken(row);
-  out.ttlMs = slot.claims.ttlMs(row);
+/**
+ * Grants what was put off when an entry was full, or when a session took many
+ * locks with it. To be called while `slot.hasWork`, when there is room again.
+ *
+ * @param budget locks to be looked at, ≥ 1
+ * @returns true when there is more to do
+ */
+export function work(
+  slot: Slot,
+  now: number,
+  effects: EffectWriter,
+  witness: Witness,
+  budget: number,
+): boolean {
+  void now;
+  void effects;
+  void witness;
+  void budget;
+  return slot.hasWork;
 }
 
-function refuse(code: ErrorCode, out: Outcome): void {
-  out.code = CODES[code].wire;
-  out.status = CODES[code].status;
+/**
+ * The far end of `connection` is gone: its waiters keep their places for
+ * LIMITS.reattachMs, and are granted nothing unless they come back.
+ */
+export function detach(slot: Slot, connection: number, now: number, witness: Witness): void {
+  void slot;
+  void connection;
+  void now;
+  void witness;
 }
