@@ -8,7 +8,7 @@ import { LIMITS } from '../limits.ts';
 import { apply } from '../lock/machine.ts';
 import { Outcome } from '../lock/outcome.ts';
 import type { Slot } from '../lock/slot.ts';
-import { Kind, Mode, type Op } from '../op.ts';
+import { Kind, Mode, type Op, OpFlag } from '../op.ts';
 import {
   Answer,
   CLAIM_EXPIRES_AT,
@@ -75,6 +75,15 @@ export function decide(slot: Slot, op: Op, now: number, hearing: Hearing): boole
   return outcome.changed;
 }
 
+/**
+ * While the store is short of room acquires are refused, but for a wait that an
+ * earlier owner of the slot had taken: that would lose its place.
+ */
+export function isShed(slot: Slot, op: Op): boolean {
+  if (op.kind !== Kind.acquire) return false;
+  return (op.flags & OpFlag.resumed) === 0 || slot.claims.waiting === 0;
+}
+
 /** An answer that needs no decision: `code` with nothing done. */
 export function refuse(round: Round, op: Op, code: number): void {
   round.add(op, code, 0, writeRefusal(round, op.id, code));
@@ -96,7 +105,9 @@ function describe(slot: Slot, op: Op, hearing: Hearing): number {
   switch (op.kind) {
     case Kind.acquire:
     case Kind.renew:
-      return Todo.effect | describeClaim(answer, slot, outcome.row, op.flags) | (outcome.armable ? Todo.arm : 0);
+      return (
+        Todo.effect | describeClaim(answer, slot, outcome.row, op.flags) | (outcome.armable ? Todo.arm : 0)
+      );
     case Kind.get:
       return describeState(slot);
     case Kind.verify:

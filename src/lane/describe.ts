@@ -2,11 +2,17 @@
  * What answers say of claims and locks: the fields of an Answer, filled from the
  * rows of a slot. Times stay 0: they are filled in when the answer leaves.
  */
-import { LIMITS } from '../limits.ts';
 import { holdersOf, queueLength } from '../lock/lock-view.ts';
 import type { Slot } from '../lock/slot.ts';
 import { OpFlag } from '../op.ts';
-import { addPlace, type Answer, beginStateAnswer, endAnswer, placeExpiresAt, Section } from '../protocol/answer.ts';
+import {
+  addPlace,
+  type Answer,
+  beginStateAnswer,
+  endAnswer,
+  placeExpiresAt,
+  Section,
+} from '../protocol/answer.ts';
 import { Todo, type Place, type Round } from './round.ts';
 
 const NAMESPACE_END = 0;

@@ -14,7 +14,7 @@ import type { Slot } from '../lock/slot.ts';
 import type { Listener, LostEvent, Waiter, Witness } from '../lock/witness.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import { Kind } from '../op.ts';
-import { Answer, Event, HOLDER_EXPIRES_AT, Section, writeAnswer } from '../protocol/answer.ts';
+import { Answer, Event, HOLDER_EXPIRES_AT, writeAnswer } from '../protocol/answer.ts';
 import { describeClaim, describeHolder, describeName, describeToken } from './describe.ts';
 import { type Addressee, type Round, Todo } from './round.ts';
 import { Watches } from './watches.ts';
@@ -22,7 +22,7 @@ import { Watches } from './watches.ts';
 /** Of answers that belong to no request. */
 export const NO_REQUEST = 0xffff_ffff;
 
-interface HearingHost {
+export interface HearingHost {
   readonly counters: LaneCounters;
   /** A row of the slot is to be looked at again at `at`. */
   armed(slot: number, row: number, at: number): void;

@@ -31,6 +31,8 @@ export interface LaneHost extends ReignLane {
   freeze(shard: Serving, holds: readonly Hold[]): void;
   /** The last answers about a frozen slot have left. */
   forget(hold: Hold): void;
+  /** A row of a slot that is served is to be looked at again at `at`. */
+  armed(slot: number, row: number, at: number): void;
   bounce(parked: Parked): void;
   bounceOne(op: Op): void;
   flushBounced(): void;

@@ -1,16 +1,18 @@
 /**
  * One page of a listing: the locks of one shard that this lane holds, in the
- * order of slot and name, from a cursor on. The answer leaves with a round trip
+ * order of slot and name, from a cursor on: those with a holder that a get would
+ * show. The answer leaves with a round trip
  * like any read; what it costs is bounded by rows looked at, not only by hits.
  */
 import { Buffer } from 'node:buffer';
 import { LIMITS } from '../limits.ts';
+import { heldLocks, holdersOf } from '../lock/lock-view.ts';
 import type { Slot } from '../lock/slot.ts';
 import type { Op } from '../op.ts';
-import { Answer, writeAnswer } from '../protocol/answer.ts';
+import { addPlace, Answer, writeAnswer } from '../protocol/answer.ts';
 import { GrowingBytes } from '../protocol/bytes.ts';
-import { addToListPage, beginListPage, endListPage } from '../protocol/page.ts';
-import { describeState } from './decide.ts';
+import { beginListEntry, beginListPage, endListPage } from '../protocol/page.ts';
+import { describeLock, describePlace } from './describe.ts';
 import type { Hold } from './hold.ts';
 import type { Round } from './round.ts';
 
@@ -70,21 +72,24 @@ export function list(
   round.add(op, 0, 0, writeAnswer(round.answers, answer));
 }
 
-/** The matching locks of one slot, by name, behind the cursor when it is the cursor's slot. */
+/** A row of each matching lock of one slot, by name, behind the cursor when it is the cursor's slot. */
 function matchingRows(slot: Slot, query: Query): number[] {
-  const { claims } = slot;
   const rows: number[] = [];
-  for (const row of claims.rows()) {
-    if (claims.freeAt(row) > query.now && matches(slot, row, query)) rows.push(row);
+  for (const row of heldLocks(slot)) {
+    if (isWanted(slot, row, query)) rows.push(row);
   }
   return rows.sort((a, b) => Buffer.compare(keyOf(slot, a), keyOf(slot, b)));
 }
 
 function addRow(slot: Slot, row: number, now: number): void {
   const { claims } = slot;
-  describeState(answer, slot, row);
-  answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(row) - now));
-  addToListPage(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
+  describeLock(answer, slot, row);
+  beginListEntry(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
+  for (const holder of holdersOf(slot, row)) {
+    describePlace(answer, slot, holder);
+    answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(holder) - now));
+    addPlace(page, answer);
+  }
 }
 
 function keyOf(slot: Slot, row: number): Uint8Array {
@@ -92,8 +97,7 @@ function keyOf(slot: Slot, row: number): Uint8Array {
   return claims.bytes.subarray(claims.keyAt(row), claims.keyAt(row) + claims.keyLength(row));
 }
 
-function matches(slot: Slot, row: number, query: Query): boolean {
-  const { claims } = slot;
+function isWanted(slot: Slot, row: number, query: Query): boolean {
   const key = keyOf(slot, row);
   if (
     key.length < query.prefix.length ||
@@ -102,7 +106,14 @@ function matches(slot: Slot, row: number, query: Query): boolean {
     return false;
   if (slot.number === query.fromSlot && query.after.length > 0 && Buffer.compare(key, query.after) <= 0)
     return false;
-  if (query.owner.length === 0) return true;
-  const owner = claims.bytes.subarray(claims.ownerAt(row), claims.ownerAt(row) + claims.ownerLength(row));
-  return Buffer.compare(owner, query.owner) === 0;
+  for (const holder of holdersOf(slot, row)) if (isOwned(slot, holder, query)) return true;
+  return false;
+}
+
+/** The claim in `row` is not over, and of the owner asked for, if there is one. */
+function isOwned({ claims }: Slot, row: number, { owner, now }: Query): boolean {
+  if (claims.freeAt(row) <= now) return false;
+  if (owner.length === 0) return true;
+  const at = claims.ownerAt(row);
+  return Buffer.compare(claims.bytes.subarray(at, at + claims.ownerLength(row)), owner) === 0;
 }

@@ -104,6 +104,17 @@ export class Round {
     );
   }
 
+  /** Room for one more op, and no more than `share` of it used: for what must not crowd out requests. */
+  isBelow(share: number): boolean {
+    const { effects } = this;
+    return (
+      this.hasRoom() &&
+      effects.at - effects.headroom < share * LIMITS.entryBytesMax &&
+      this.count < share * LIMITS.roundAnswersMax &&
+      this.answers.length < share * LIMITS.roundAnswerBytesMax
+    );
+  }
+
   isEmpty(): boolean {
     return this.waiting === 0 && this.effects.count === 0;
   }

@@ -134,6 +134,5 @@ function identity({ connection, attempt }: Op): string {
 
 /** As the machine writes keys. */
 function keyText(op: Op): string {
-  return Buffer.from(op.bytes.buffer, op.bytes.byteOffset + op.keyAt, op.keyLength).latin1Slice();
+  return Buffer.from(op.bytes.buffer, op.bytes.byteOffset + op.keyAt, op.keyLength).toString('latin1');
 }
-
