@@ -89,6 +89,8 @@ export const LIMITS = {
   laneTickMs: 20,
   /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */
   listRowsMax: 50_000,
+  /** Bytes of such a page, beyond which it ends early as well. */
+  listPageBytesMax: 1 * MiB,
   /** A commit under way for longer than this stops the lane from deciding more: a refusal stays honest. */
   stallMs: 250,
   /** After a take-over: waiters whose client has not come back by then lose their place. */

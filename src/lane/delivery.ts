@@ -84,6 +84,12 @@ export class Delivery {
     this.send(round);
   }
 
+  /** Refusals leave that need no round trip. The round is empty afterwards. */
+  refuse(refusals: Round, now: number): void {
+    this.succeed(refusals, { sentAt: now, returnedAt: now });
+    refusals.reset();
+  }
+
   /**
    * Answers that have been due since `before` or earlier leave: with `code`, or
    * with outcome_unknown where they may have taken effect and `certain` is false.

@@ -52,7 +52,7 @@ export function list(
   let next = slots;
   const covered: number[] = [];
   for (const number of held) {
-    if (left <= 0 || looked >= LIMITS.listRowsMax) {
+    if (left <= 0 || looked >= LIMITS.listRowsMax || isLong()) {
       next = number;
       break;
     }
@@ -60,12 +60,12 @@ export function list(
     const { slot } = holds.get(number)!;
     looked += slot.claims.count;
     const rows = matchingRows(slot, query);
-    for (const row of rows.slice(0, left)) addRow(slot, row, now);
-    if (rows.length > left) {
+    const added = addRows(slot, rows, left, now);
+    if (added < rows.length) {
       next = number;
       break;
     }
-    left -= rows.length;
+    left -= added;
   }
   answer.id = op.id;
   endListPage(page, next, covered, answer);
@@ -79,6 +79,20 @@ function matchingRows(slot: Slot, query: Query): number[] {
     if (isWanted(slot, row, query)) rows.push(row);
   }
   return rows.sort((a, b) => Buffer.compare(keyOf(slot, a), keyOf(slot, b)));
+}
+
+/** Adds rows of one slot while there is room, `limit` at the most; returns how many. */
+function addRows(slot: Slot, rows: readonly number[], limit: number, now: number): number {
+  for (const [i, row] of rows.entries()) {
+    if (i === limit || isLong()) return i;
+    addRow(slot, row, now);
+  }
+  return rows.length;
+}
+
+/** Locks with thousands of holders may fill a page long before its limit. */
+function isLong(): boolean {
+  return page.length >= LIMITS.listPageBytesMax;
 }
 
 function addRow(slot: Slot, row: number, now: number): void {

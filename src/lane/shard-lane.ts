@@ -114,11 +114,8 @@ export class ShardLane implements Subject {
   }
 
   private decide(op: Op, hold: Hold, now: number): void {
-    if (this.shedding && isShed(hold.slot, op)) {
-      this.refuse(op, CODES.overloaded.wire);
-      return;
-    }
-    if (decide(hold.slot, op, now, this.standing.hearing)) this.changed(hold);
+    if (this.shedding && isShed(hold.slot, op)) this.refuse(op, CODES.overloaded.wire);
+    else if (decide(hold.slot, op, now, this.standing.hearing)) this.changed(hold);
   }
 
   /** Effects of the slot were added to the open round. */
@@ -145,10 +142,7 @@ export class ShardLane implements Subject {
   }
 
   private flushRefusals(): void {
-    if (this.refusals.count === 0) return;
-    const now = this.host.clock.now();
-    this.host.delivery.succeed(this.refusals, { sentAt: now, returnedAt: now });
-    this.refusals.reset();
+    if (this.refusals.count > 0) this.host.delivery.refuse(this.refusals, this.host.clock.now());
   }
 
   // ---- round trips
