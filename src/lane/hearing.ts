@@ -24,8 +24,8 @@ export const NO_REQUEST = 0xffff_ffff;
 
 export interface HearingHost {
   readonly counters: LaneCounters;
-  /** A row of the slot is to be looked at again at `at`. */
-  armed(slot: number, row: number, at: number): void;
+  /** A row of a slot that is served is to be looked at again at `at`. */
+  due(slot: Slot, row: number, at: number): void;
 }
 
 const answer = new Answer();
@@ -116,7 +116,7 @@ export class Hearing implements Witness {
   }
 
   due(slot: Slot, row: number, at: number): void {
-    this.host.armed(slot.number, row, at);
+    this.host.due(slot, row, at);
   }
 
   /** An event about the claim in `row`, to the socket that its holder has, perhaps by way of the process it is at. */

@@ -22,8 +22,9 @@ import { LIMITS } from '../limits.ts';
 import type { Op } from '../op.ts';
 import type { ShardError, ShardStore } from '../shard/store.ts';
 import type { TermState } from '../slots/records.ts';
-import { Checkpoints, type Leaving } from './checkpoints.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { decide, isShed, refuse } from './decide.ts';
+import { Freezing } from './freezing.ts';
 import { HandOvers } from './hand-overs.ts';
 import type { Hold } from './hold.ts';
 import { MapTeller } from './map-teller.ts';
@@ -54,9 +55,9 @@ export class ShardLane implements Subject {
   private readonly standing: Standing;
   private flight: Round | undefined;
   private flightSince = 0;
-  /** Slots that the entry under way gives to another term, and those that were frozen for the next one. */
+  private readonly freezing: Freezing;
+  /** Slots that the entry under way gives to another term. */
   private flightLeft: Hold[] = [];
-  private frozen: Hold[] = [];
   /** Round trips that have not ended, those of terms that are over included. */
   private trips = 0;
   private term: Term | undefined;
@@ -73,6 +74,7 @@ export class ShardLane implements Subject {
     this.host = host;
     this.parked = new Parked(host.buffers);
     this.standing = new Standing(host, this.open);
+    this.freezing = new Freezing(this, host, this.parked, this.standing);
     this.report = new ShardReport(store.name, index, host);
     this.teller = host.lane === 0 ? new MapTeller(store.name, (message) => host.emit(message)) : undefined;
     this.reign = new Reign(this, host);
@@ -176,7 +178,7 @@ export class ShardLane implements Subject {
     const bytes = effects.at - effects.headroom;
     this.announcing = false;
     const changes = this.checkpoints!.plan(++this.sentSeq, bytes, this.flightSince, this.flightLeft);
-    this.tellFrozen(round);
+    this.freezing.tell(round, this.flightSince);
     void this.fly(round, () =>
       term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }),
     );
@@ -207,32 +209,6 @@ export class ShardLane implements Subject {
     this.flushRefusals();
   }
 
-  /** The next slot that is to leave takes no op any more. */
-  private freezeNext(): Leaving | undefined {
-    for (let move = this.handOvers.take(); move !== undefined; move = this.handOvers.take()) {
-      const hold = this.holds.get(move.slot)!;
-      this.holds.delete(move.slot);
-      this.frozen.push(hold);
-      return { hold, next: move.next };
-    }
-    return undefined;
-  }
-
-  /** The front hears of frozen slots, and gets back what waited for them here; waits in them end with `round`. */
-  private tellFrozen(round: Round): void {
-    const { frozen, host } = this;
-    if (frozen.length === 0) return;
-    this.frozen = [];
-    host.counters.setSlotsOwned(this.index, this.holds.size);
-    host.freeze(this, frozen);
-    for (const hold of frozen) this.standing.leave(hold, round, this.flightSince);
-    this.parked.takeOf(
-      (op) => !this.holds.has(op.slot),
-      (op) => host.bounceOne(op),
-    );
-    host.flushBounced();
-  }
-
   private landed(round: Round, term: Term): void {
     const returnedAt = this.host.clock.now();
     const { sentAt } = term;
@@ -261,6 +237,15 @@ export class ShardLane implements Subject {
 
   count(): void {
     this.report.count(this.holds.values());
+  }
+
+  /** Nobody is at this connection any more. */
+  detach(connection: number, now: number): void {
+    this.parked.takeOf(
+      (op) => op.connection === connection && op.attempt !== 0,
+      () => undefined,
+    );
+    for (const hold of this.holds.values()) this.standing.detach(hold, connection, now);
   }
 
   /** Ends the requests whose time is up. To be called every few ten milliseconds. */
@@ -307,7 +292,7 @@ export class ShardLane implements Subject {
 
   begin(term: Term): void {
     this.term = term;
-    this.checkpoints = new Checkpoints(term.id, () => this.freezeNext());
+    this.checkpoints = new Checkpoints(term.id, () => this.freezing.next());
     this.sentSeq = 0;
     this.doubtSince = 0;
     this.report.markUp();

@@ -86,6 +86,22 @@ export class Standing {
     this.hearing.watches.tell(round);
   }
 
+  /**
+   * The client at the far end of `connection` may be gone: its waiters keep
+   * their places for a while, and are not granted unless they come back.
+   */
+  detach({ slot }: Hold, connection: number, now: number): void {
+    const end = now + LIMITS.reattachMs;
+    for (const [row, waiter] of slot.attached) {
+      if (waiter.connection !== connection) continue;
+      slot.attached.delete(row);
+      if (slot.claims.freeAt(row) <= end) continue;
+      slot.claims.setFreeAt(row, end);
+      this.hearing.due(slot, row, end);
+    }
+    this.hearing.watches.forget(slot, connection);
+  }
+
   /** The slot takes no op here any more: who is attached to it has to turn to its next owner. */
   leave(hold: Hold, round: Round, now: number): void {
     const { slot } = hold;

@@ -73,11 +73,24 @@ export class Watches {
     const watch = slot.watched.get(text) as Watch | undefined;
     const watcher = watch?.watchers.get(identity(op));
     if (watch === undefined || watcher === undefined) return undefined;
-    watch.watchers.delete(identity(op));
+    this.drop(slot, text, watch, identity(op), watcher);
+    return watcher;
+  }
+
+  private drop(slot: Slot, text: string, watch: Watch, identity: string, watcher: Watcher): void {
+    watch.watchers.delete(identity);
     watch.due.delete(watcher);
     if (watch.due.size === 0) this.pending.delete(watch);
     if (watch.watchers.size === 0) slot.watched.delete(text);
-    return watcher;
+  }
+
+  /** Nobody is at this connection any more. */
+  forget(slot: Slot, connection: number): void {
+    for (const [text, watch] of slot.watched as Map<string, Watch>) {
+      for (const [identity, watcher] of watch.watchers) {
+        if (watcher.connection === connection) this.drop(slot, text, watch, identity, watcher);
+      }
+    }
   }
 
   /** What a get would show of this key has changed. */
