@@ -165,7 +165,8 @@ export class RigLane {
   /** Those that are not final. */
   readonly events: Said[] = [];
   readonly bounced: number[] = [];
-  onSaid: ((said: Said) => void) | undefined;
+  isDead = false;
+  private readonly hearers = new Map<number, (said: Said) => void>();
   private readonly rig: LaneRig;
   private readonly leases = new Set<string>();
   private readonly answer = new Answer();
@@ -238,6 +239,11 @@ export class RigLane {
     return ids;
   }
 
+  /** Every answer to the op `id` is shown to `hear`. */
+  hearOf(id: number, hear: (said: Said) => void): void {
+    this.hearers.set(id, hear);
+  }
+
   /** Sends one op and waits for its answer. */
   async ask(op: SlotOp): Promise<Said> {
     const [id] = this.send([op]);
@@ -248,6 +254,7 @@ export class RigLane {
 
   /** kill -9; its lease goes on until it ends by itself. */
   kill(): void {
+    this.isDead = true;
     this.lane.kill();
     this.domain.kill();
     this.leases.clear();
@@ -311,7 +318,7 @@ export class RigLane {
         expect(this.answers.has(said.id), `an answer to op ${said.id} after its last one`).toBe(false);
         if (said.status < FINAL_STATUS_MIN) this.events.push(said);
         else this.answers.set(said.id, said);
-        this.onSaid?.(said);
+        this.hearers.get(said.id)?.(said);
       }
     }
   }
