@@ -154,6 +154,7 @@ export class RigLane {
   readonly domain: Domain;
   readonly connection: ModelConnection;
   readonly clock: SimClock;
+  readonly counters = new LaneCounters(new SharedArrayBuffer(LaneCounters.bytes(1)), ['s0']);
   /** Slots that it serves by what it said, and the number of its last announcement. */
   readonly served = new Set<number>();
   seen = 0;
@@ -189,7 +190,7 @@ export class RigLane {
         keep: (_, lease) => void this.leases.add(lease),
         drop: (_, lease) => void this.leases.delete(lease),
       },
-      counters: new LaneCounters(new SharedArrayBuffer(LaneCounters.bytes(1)), ['s0']),
+      counters: this.counters,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       randomHex: (bytes) => random.hex(bytes),
       emit: (message, transfer) => this.hear(structuredClone(message, { transfer: transfer ?? [] })),
