@@ -21,7 +21,7 @@ import {
 } from '../protocol/answer.ts';
 import { GrowingBytes } from '../protocol/bytes.ts';
 import { addSessionSlot } from '../protocol/session-slots.ts';
-import { describeClaim, describeHolder, describeLock, describePlace, writeLock } from './describe.ts';
+import { describeClaim, describeHolder, describePlace, writeLock } from './describe.ts';
 import type { Hearing } from './hearing.ts';
 import { Todo, type Round } from './round.ts';
 import { addresseeOf } from './watches.ts';
@@ -115,12 +115,14 @@ function describe(slot: Slot, op: Op, hearing: Hearing): number {
     case Kind.release:
       hearing.counters.recordHold(outcome.heldMs);
       return Todo.effect;
+    case Kind.cancel:
+      return Todo.effect;
     case Kind.force:
     case Kind.stubEnd:
       answer.sections = Section.queue;
       answer.queueLength = outcome.released;
       answer.retryAfterMs = 0;
-      return Todo.effect | describeSlots();
+      return Todo.effect;
     default:
       return describeSession(slot, op);
   }
@@ -128,7 +130,8 @@ function describe(slot: Slot, op: Op, hearing: Hearing): number {
 
 /** Sessions at their own slots, and stubs. */
 function describeSession(slot: Slot, op: Op): number {
-  if (outcome.row === 0) return Todo.effect | describeSlots();
+  if (op.kind === Kind.sessionEnd || op.kind === Kind.sessionActivate || op.kind === Kind.confirm)
+    return Todo.effect | describeSlots();
   const isRead = op.kind === Kind.sessionGet;
   let todo = describeClaim(answer, slot, outcome.row, 0);
   // The number of its row is nobody's fencing token.
@@ -209,12 +212,18 @@ function inForce(mode: number, limit: number): string {
   return 'The lock is in use as an exclusive or shared lock.';
 }
 
-/** The state of a lock of one holder or none. */
+/** The state of a lock of one holder or none: what nearly all gets are about. */
 function describeState(slot: Slot): number {
+  const { row } = outcome;
+  const { claims } = slot;
   answer.sections = Section.state;
-  describeLock(answer, slot, outcome.row);
-  if (answer.holderCount === 0) return 0;
-  describePlace(answer, slot, outcome.row);
+  answer.queueLength = outcome.queueLength;
+  answer.revision = slot.counter;
+  answer.holderCount = outcome.holders;
+  answer.mode = row === 0 ? outcome.mode : claims.mode(row);
+  answer.limit = row === 0 ? outcome.limit : claims.limit(row);
+  if (row === 0) return 0;
+  describePlace(answer, slot, row);
   timeAt = STATE_HOLDER_EXPIRES_AT;
   return Todo.times;
 }

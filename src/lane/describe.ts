@@ -112,6 +112,10 @@ export function describeLock(answer: Answer, slot: Slot, row: number): void {
     }
     answer.holderCount++;
   }
+  if (answer.holderCount > 0 || answer.queueLength === 0) return;
+  const [waiter] = slot.crowdOf(row)!.waiters;
+  answer.mode = claims.mode(waiter);
+  answer.limit = claims.limit(waiter);
 }
 
 /** The holder in `row` as a place of a state. */

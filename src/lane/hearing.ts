@@ -72,7 +72,7 @@ export class Hearing implements Witness {
     this.counters.recordWait(this.now - waiter.receivedAt);
   }
 
-  refused(slot: Slot, waiter: Waiter, code: ErrorCode, row = 0): void {
+  refused(slot: Slot, waiter: Waiter, code: ErrorCode, row: number): void {
     const { round } = this;
     const { status, wire } = CODES[code];
     answer.id = waiter.id;
@@ -83,7 +83,8 @@ export class Hearing implements Witness {
     const holder = code === 'wait_timeout' ? oldestHolder(slot, row) : 0;
     if (code === 'wait_timeout') {
       todo = describeHolder(answer, slot, holder);
-      answer.queueLength = row === 0 ? 0 : queueLength(slot, row);
+      // Without the waiter itself, which is still there.
+      answer.queueLength = queueLength(slot, row) - 1;
       answer.retryAfterMs = LIMITS.retryAfterMs;
     }
     const start = writeAnswer(round.answers, answer);

@@ -10,7 +10,8 @@
  */
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { expire, heldFor, work } from '../lock/machine.ts';
+import { detach, expire, heldFor, work } from '../lock/machine.ts';
+import { RowKind } from '../lock/rows.ts';
 import { Kind } from '../op.ts';
 import { writeRefusal } from './decide.ts';
 import { Hearing, type HearingHost } from './hearing.ts';
@@ -72,7 +73,8 @@ export class Standing {
     const { slot } = hold;
     if (!hearing.round.isBelow(EXPIRY_SHARE)) return now + LIMITS.laneTickMs;
     const before = slot.counter;
-    const heldMs = heldFor(slot, row, now);
+    const isClaim = slot.claims.lives(row) && slot.claims.kind(row) === RowKind.claim;
+    const heldMs = isClaim ? heldFor(slot, row, now) : 0;
     hearing.now = now;
     const again = expire(slot, row, now, hearing.round.effects, hearing);
     if (slot.counter === before) return again;
@@ -91,14 +93,7 @@ export class Standing {
    * their places for a while, and are not granted unless they come back.
    */
   detach({ slot }: Hold, connection: number, now: number): void {
-    const end = now + LIMITS.reattachMs;
-    for (const [row, waiter] of slot.attached) {
-      if (waiter.connection !== connection) continue;
-      slot.attached.delete(row);
-      if (slot.claims.freeAt(row) <= end) continue;
-      slot.claims.setFreeAt(row, end);
-      this.hearing.due(slot, row, end);
-    }
+    detach(slot, connection, now, this.hearing);
     this.hearing.watches.forget(slot, connection);
   }
 

@@ -105,7 +105,7 @@ describe('the stub of a session', () => {
       expect(renewed.expiresInMs).toBeGreaterThan(4_900);
     }
     expect([await held(a, 'lock of a'), await held(a, 'lock of b')]).toEqual([true, true]);
-    expect(await a.ask({ ...bound('a'), kind: 'renew', session: undefined })).toMatchObject({
+    expect(await a.ask({ ...release('a', { name: 'lock of a' }), kind: 'renew' })).toMatchObject({
       code: 'session_bound',
     });
     await rig.run(5_000 + ttlPadMs(5_000) + 3 * LIMITS.laneTickMs);
