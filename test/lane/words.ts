@@ -86,7 +86,8 @@ export function opOfWords(words: LaneOp): Op {
   put('principal', encoder.encode(words.principal ?? ''));
   put('batch', words.batch === undefined ? new Uint8Array(0) : tokenBytes(words.batch));
   op.bytes = Buffer.concat(texts);
-  op.hash = hashBytes(op.bytes, op.keyAt, op.keyLength, { k0: 1, k1: 2 });
+  // A listing names its shard there.
+  op.hash = words.kind === 'list' ? 0 : hashBytes(op.bytes, op.keyAt, op.keyLength, { k0: 1, k1: 2 });
   op.kind = Kind[words.kind];
   op.slot = words.slot;
   op.mode = Mode[words.mode ?? 'exclusive'];
