@@ -30,7 +30,7 @@ import {
   TOKEN_LENGTH,
   TTL,
 } from './row-fields.ts';
-import { RowFlag } from './rows.ts';
+import { RowFlag, RowKind } from './rows.ts';
 
 const METADATA_CLASS = 59;
 /** The rows with these have words behind their texts, each in its place. */
@@ -206,7 +206,7 @@ export class ClaimTable extends RowFields {
    * claim is to be looked at then.
    */
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
-    if (!this.is(row, fencingToken) || !this.hasOwnTime(row)) return false;
+    if (!this.is(row, fencingToken) || !this.isArmed(row)) return false;
     const at = row - this.base;
     if (this.f64[at + PROMISED] === 0)
       this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
@@ -222,6 +222,13 @@ export class ClaimTable extends RowFields {
   }
 
   // ---- inside
+
+  /** Its times are those of a round: not a row on a stub, a waiter, a delay. */
+  private isArmed(row: number): boolean {
+    if (this.isPlain(row)) return true;
+    const kind = this.kind(row);
+    return this.hasOwnTime(row) && kind !== RowKind.waiter && kind !== RowKind.delay;
+  }
 
   /** What the index finds it by. */
   private indexed(row: number): number {

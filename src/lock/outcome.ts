@@ -29,6 +29,8 @@ export class Outcome {
   /** Effects were written. */
   changed = false;
 
+  /** Some of what follows may be set. */
+  hasMore = false;
   /** Acquire: it waits, in this place of the queue (1 = next); 0 = it does not. */
   queued = 0;
   /** Force, stubEnd: how many claims ended. */
@@ -54,11 +56,12 @@ export class Outcome {
     this.armable = false;
     this.current = false;
     this.changed = false;
+    if (this.hasMore) this.resetMore();
   }
 
-  /** What only some outcomes have. */
-  resetMore(): void {
-    this.heldMs = 0;
+  /** What plain ops on plain locks do not have. */
+  private resetMore(): void {
+    this.hasMore = false;
     this.queued = 0;
     this.released = 0;
     this.holders = 0;

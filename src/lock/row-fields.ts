@@ -23,7 +23,7 @@
  */
 import { Mode } from '../op.ts';
 import { Arena } from './arena.ts';
-import { MODE_UNIT, RowFlag, type RowKind } from './rows.ts';
+import { MODE_UNIT, RowFlag, RowKind } from './rows.ts';
 
 export const HEAD_BYTES = 64;
 
@@ -185,8 +185,8 @@ export abstract class RowFields extends Arena {
   }
 
   /** The row whose times count. */
-  private timeRow(row: number): number {
-    if (this.hasOwnTime(row)) return row;
+  timeRow(row: number): number {
+    if (this.hasOwnTime(row) || this.kind(row) === RowKind.waiter) return row;
     return this.batch(row) || this.stub(row);
   }
 

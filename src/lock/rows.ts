@@ -38,3 +38,11 @@ export const RowFlag = {
 } as const;
 
 export const MODE_UNIT = 0x0008;
+
+/** Why a claim ended, or a session or stub: these only by the first two. */
+export const EndReason = { released: 1, expired: 2, forced: 3, sessionEnded: 4 } as const;
+export type EndReason = (typeof EndReason)[keyof typeof EndReason];
+
+/** Why a waiter left the queue; `lost`: its client did not come back after a take-over. */
+export const WithdrawReason = { released: 1, cancelled: 2, timedOut: 3, lost: 4 } as const;
+export type WithdrawReason = (typeof WithdrawReason)[keyof typeof WithdrawReason];

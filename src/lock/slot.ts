@@ -9,6 +9,7 @@ import { LIMITS } from '../limits.ts';
 import { ClaimTable } from './claims.ts';
 import type { Crowd } from './crowd.ts';
 import { EndedTokens } from './ended-tokens.ts';
+import { latin1 } from './latin1.ts';
 import type { SessionSlot } from './outcome.ts';
 import type { Listener, Waiter } from './witness.ts';
 
@@ -54,6 +55,11 @@ export class Slot {
   /** Of the lock that `row` is of; undefined for a lock of one holder, and for row 0. */
   crowdOf(row: number): Crowd | undefined {
     return this.claims.isInCrowd(row) ? this.crowds.get(row) : undefined;
+  }
+
+  /** The row of the stub with this key, 0 = none. */
+  findStub(bytes: Uint8Array, keyAt: number, keyLength: number): number {
+    return this.stubs.get(latin1(bytes, keyAt, keyLength)) ?? 0;
   }
 
   /** `work` has something to do. */
