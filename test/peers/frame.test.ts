@@ -37,7 +37,8 @@ function readAll(
   if (!reader.begin(frame, view, op)) return undefined;
   const all = [];
   while (reader.next(op)) {
-    for (const end of [op.keyAt + op.keyLength, op.metadataAt + op.metadataLength])
+    const moreEnd = op.isPlain ? 0 : op.batchAt + op.batchLength;
+    for (const end of [op.keyAt + op.keyLength, op.metadataAt + op.metadataLength, moreEnd])
       expect(end).toBeLessThanOrEqual(frame.length);
     expect(op.slot).toBeLessThan(SLOTS);
     all.push({ term: reader.term, waitedMs: op.receivedAt, text: textOf(op) });

@@ -37,7 +37,10 @@ function expectAsWished(op: Op, one: Wish, caller: CallerBytes): void {
   const { kind, id, ttlMs, fencingToken, mode, limit, waitMs, lockDelayMs } = one;
   expect(op).toMatchObject({ kind, id, ttlMs, fencingToken, mode, limit, waitMs, lockDelayMs });
   expect(op).toMatchObject({ origin: 0, attempt: 0, batchLength: 0 });
-  if (kind === Kind.cancel) return expect([op.keyLength, op.principalLength]).toEqual([0, 0]) as void;
+  if (kind === Kind.cancel) {
+    expect([op.keyLength, op.principalLength]).toEqual([0, 0]);
+    return;
+  }
   const isSession = kind >= Kind.sessionOpen;
   const made =
     (kind === Kind.acquire && one.token.length === 0) ||
@@ -60,8 +63,10 @@ function expectAsWished(op: Op, one: Wish, caller: CallerBytes): void {
   }
   expect(key).toBe(latin1(caller.prefix) + latin1(one.name));
   expect(text(op, op.sessionAt, op.sessionLength)).toBe(latin1(one.session));
-  if (one.idempotencyKey === '')
-    return expect(made ? op.tokenLength : token).toBe(made ? 16 : latin1(one.token)) as void;
+  if (one.idempotencyKey === '') {
+    expect(made ? op.tokenLength : token).toBe(made ? 16 : latin1(one.token));
+    return;
+  }
   const expected = keyedTokens.token(
     caller.principal,
     Buffer.from(key, 'latin1'),
