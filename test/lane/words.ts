@@ -54,6 +54,7 @@ export interface Said {
   readonly limit: number;
   readonly owner: string;
   readonly token: string;
+  readonly session: string;
   readonly detail: string;
   readonly places: readonly PlaceSaid[];
   readonly at: number;
@@ -135,6 +136,8 @@ export function saidOf(source: ByteSource, answer: Answer, connection: number, a
     limit: answer.limit,
     owner: text(answer.ownerBytes, answer.ownerAt, answer.ownerLength),
     token: sections & Section.token ? text(answer.tokenBytes, answer.tokenAt, answer.tokenLength) : '',
+    session:
+      sections & Section.labels ? text(answer.sessionBytes, answer.sessionAt, answer.sessionLength) : '',
     detail: sections & Section.detail ? text(answer.detailBytes, answer.detailAt, answer.detailLength) : '',
   };
   const places: PlaceSaid[] = [];
