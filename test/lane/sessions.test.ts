@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { LIMITS, ttlPadMs } from '../../src/limits.ts';
 import { LaneRig, type RigLane, SOON_MS } from './rig.ts';
-import { tokenBytes } from '../lock/slot-rig.ts';
+import { tokenBytes } from '../lock/op-words.ts';
 import { alone, claim, entries, release, SLOT, wait } from './standing-rig.ts';
 import type { LaneOp, Said } from './words.ts';
 
@@ -10,11 +10,11 @@ const HOME = 9;
 const ID = 'uuid:session';
 
 function home(kind: LaneOp['kind'], more: Partial<LaneOp> = {}): LaneOp {
-  return { kind, slot: HOME, name: `session:${ID}`, ...more };
+  return { kind, slot: HOME, name: '', session: ID, ...more };
 }
 
 function stub(kind: LaneOp['kind'], more: Partial<LaneOp> = {}): LaneOp {
-  return { kind, slot: SLOT, name: `stub:${ID}`, ...more };
+  return { kind, slot: SLOT, name: '', session: ID, ...more };
 }
 
 function bound(token: string, more: Partial<LaneOp> = {}): LaneOp {
@@ -161,7 +161,8 @@ describe('an atomic batch', () => {
   const confirm = (count: number): LaneOp => ({
     kind: 'confirm',
     slot: SLOT,
-    name: `batch:${BATCH}`,
+    name: '',
+    batch: BATCH,
     fencingToken: count,
   });
 
