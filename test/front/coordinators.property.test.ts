@@ -44,6 +44,13 @@ interface Weather {
   readonly deaths: number;
 }
 
+interface BatchAsked {
+  readonly names: readonly string[];
+  readonly tokens: readonly string[];
+  /** '' = none. */
+  readonly session: string;
+}
+
 class World {
   readonly clock = new SteppedClock();
   readonly model = new ModelSlots(this.clock);
@@ -56,6 +63,8 @@ class World {
   private readonly weather: Weather;
   /** Tokens of batches of which the client was told that nothing is kept, and which it gave up. */
   private readonly failed = new Set<string>();
+  /** Sessions that a client has opened last. */
+  private readonly sessions: string[] = [];
   /** A calm world for the end of a run. */
   private isCalm = false;
 
@@ -153,6 +162,8 @@ class World {
       process.session(Kind.sessionOpen, id, TTL_MS, (told) => {
         this.count('open')(told);
         if (told.status === 200 || told.status === 201) this.checkPromise(id, told, 'open');
+        this.sessions.unshift(id);
+        this.sessions.splice(4);
         step();
       }),
     );
@@ -195,19 +206,22 @@ class World {
     if (this.isCalm) return;
     this.later(1_500, () => this.batches());
     const names = NAMES.filter(() => this.random.next() < 0.25);
-    if (names.length > 0) this.batch(names, names.map(freshToken), 2);
+    const session = this.random.next() < 0.4 ? (this.sessions[0] ?? '') : '';
+    if (names.length > 0) this.batch({ names, tokens: names.map(freshToken), session }, 2);
   }
 
-  private batch(names: readonly string[], tokens: readonly string[], repeats: number): void {
+  private batch(batch: BatchAsked, repeats: number): void {
+    const { names, tokens, session } = batch;
     const isFirst = repeats === 2;
-    const ops = names.map((name, i): Op => acquireOp(name, tokens[i], '', BATCH_TTL_MS));
+    const ttlMs = session === '' ? BATCH_TTL_MS : 0;
+    const ops = names.map((name, i): Op => acquireOp(name, tokens[i], session, ttlMs));
     this.ask('batch', names.join(' '), (process) =>
       process.batch(ops, (told) => {
-        this.count('batch')({ status: 0, code: told.code });
-        if (told.held !== undefined) return this.checkHeld(names, tokens, told);
+        this.count(session === '' ? 'batch' : 'batch in a session')({ code: told.code });
+        if (told.held !== undefined) return this.checkHeld(batch, told);
         if (told.code === 'outcome_unknown') {
-          if (repeats > 0) this.later(300, () => this.batch(names, tokens, repeats - 1));
-        } else if (isFirst) this.checkFailed(names, tokens);
+          if (repeats > 0) this.later(300, () => this.batch(batch, repeats - 1));
+        } else if (isFirst) this.checkFailed(batch);
       }),
     );
   }
@@ -246,17 +260,22 @@ class World {
     }
   }
 
-  private checkHeld(names: readonly string[], tokens: readonly string[], { held }: BatchTold): void {
+  private checkHeld({ names, tokens, session }: BatchAsked, { held }: BatchTold): void {
     for (const [i, name] of names.entries()) {
       const claim = this.model.claims.get(lockKey(name));
+      const isEnded = session !== '' && this.model.ended.get(tokens[i]) === 'stubEnd';
+      if (isEnded) continue;
       if (claim?.token !== tokens[i] || claim.pending !== undefined)
         this.wrong(`${name} of a batch is not held`);
       else if (until(claim) < this.clock.now() + held![i].expiresInMs)
         this.wrong(`${name} of a batch ends before`);
+      else if (this.model.sessions.get(homeKey(session))?.slots.get(claim.slot) === false) {
+        this.wrong(`${name} of a batch in a slot that is not active`);
+      }
     }
   }
 
-  private checkFailed(names: readonly string[], tokens: readonly string[]): void {
+  private checkFailed({ names, tokens }: BatchAsked): void {
     for (const [i, name] of names.entries()) {
       const claim = this.model.claims.get(lockKey(name));
       this.failed.add(tokens[i]);
@@ -277,7 +296,7 @@ class World {
     this.asked.push({ process, what, asked: send(process) });
   }
 
-  private count(kind: string): (told: { status: number; code: string | undefined }) => void {
+  private count(kind: string): (told: { code: string | undefined }) => void {
     return ({ code }) => {
       const outcome = `${kind} ${code ?? 'done'}`;
       this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1);
@@ -334,6 +353,8 @@ test('what is told holds, and nothing is left', () => {
     'batch lock_held',
     'batch shard_unavailable',
     'batch outcome_unknown',
+    'batch in a session done',
+    'batch in a session session_ended',
   ]) {
     expect(outcomes.get(outcome) ?? 0, outcome).toBeGreaterThan(3);
   }
