@@ -126,9 +126,26 @@ export class Routing {
   submit(op: Op): void {
     const hash = hashBytes(op.bytes, op.keyAt, op.keyLength, this.hashKey);
     op.hash = hash;
-    const forSlot = slotHash(op.bytes, op.keyAt, op.keyLength, op.keyAt, hash, this.hashKey);
+    const nameAt = op.keyAt + op.namespaceLength;
+    const forSlot = slotHash(op.bytes, op.keyAt, op.keyLength, nameAt, hash, this.hashKey);
     op.slot = slotOf(forSlot, this.slots);
     this.route(op);
+  }
+
+  /** The same for an op that goes to `slot`, wherever its key would belong. */
+  submitAt(op: Op, slot: number): void {
+    op.hash = hashBytes(op.bytes, op.keyAt, op.keyLength, this.hashKey);
+    op.slot = slot;
+    this.route(op);
+  }
+
+  /** Where the locks of such a key live. */
+  slotOfKey(bytes: Uint8Array, keyAt: number, keyLength: number, namespaceLength: number): number {
+    const hash = hashBytes(bytes, keyAt, keyLength, this.hashKey);
+    return slotOf(
+      slotHash(bytes, keyAt, keyLength, keyAt + namespaceLength, hash, this.hashKey),
+      this.slots,
+    );
   }
 
   /** To this very lane, whatever the slot: a page of a listing. */
