@@ -21,6 +21,8 @@ export const LIMITS = {
   waitMsMax: 300_000,
   /** Semaphore places, and holders of a shared lock: all of them stand in the answer to a get. */
   holdersMax: 10_000,
+  /** Of the places in the answer to a get: beyond it they come without metadata. */
+  statePlacesBytesMax: 1 * MiB,
   /** Waiters of one name; each is a place in the queue that is walked when the lock comes free. */
   waitersMax: 1_000,
   lockDelayMsMax: 300_000,
