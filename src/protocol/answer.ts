@@ -78,7 +78,6 @@ const FIXED_BYTES = 120;
 export const STATE_HEAD_BYTES = 18;
 export const PLACE_BYTES = 17;
 
-/** Answers back to back, being written or read. */
 export { GrowingBytes as AnswerBytes } from './bytes.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -249,12 +248,8 @@ export function writeStateHead({ view }: GrowingBytes, at: number, answer: Answe
   return at + STATE_HEAD_BYTES;
 }
 
-function writePlace(
-  { bytes, view }: GrowingBytes,
-  at: number,
-  answer: Answer,
-  metadataLength: number,
-): number {
+function writePlace(out: GrowingBytes, at: number, answer: Answer, metadataLength: number): number {
+  const { bytes, view } = out;
   view.setUint32(at, answer.expiresInMs, true);
   writeU64(view, at + 4, answer.fencingToken);
   view.setUint8(at + 12, answer.mode);

@@ -19,7 +19,7 @@ function rendered(kind: number, fields: Partial<Answer>, owner = '', metadata = 
   const read = new Answer();
   readAnswer(out, 0, read);
   return JSON.parse(
-    `{${renderOutcome(out, read, { kind, quotedName: '"the \\"lock\\""', lockToken: TOKEN })}}`,
+    `{${renderOutcome(out, read, { kind, quotedName: '"the \\"lock\\""', lockToken: TOKEN, sessionId: TOKEN })}}`,
   );
 }
 

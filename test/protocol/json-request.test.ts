@@ -1,14 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { KIND_NAMES, Kind, OpFlag } from '../../src/op.ts';
-import { type Fields, OpBuilder, Place } from '../../src/protocol/json-request.ts';
+import { ANYBODY } from '../../src/protocol/caller.ts';
+import { type Fields, Place } from '../../src/protocol/json-fields.ts';
+import { OpBuilder } from '../../src/protocol/json-request.ts';
 import { acquireBody, batchItem, renewBody, verifyBody } from '../../src/protocol/schemas.ts';
 
 const TOKEN = '00112233-4455-4677-8899-aabbccddeeff';
 
-function build(kind: number, fields: Fields, place: number = Place.item): OpBuilder {
+function build(kind: number, fields: Fields, place: Place = Place.socket): OpBuilder {
   const builder = new OpBuilder();
-  builder.begin(kind, '');
+  builder.begin(kind, '', ANYBODY);
   if (place === Place.body) builder.nameBytes(Buffer.from('a'), 'path/name');
   builder.fields(fields, place, ['op']);
   builder.end();
@@ -197,7 +199,7 @@ test('bodies: the published schemas take what the parser takes, and nothing else
   fc.assert(
     fc.property(fc.constantFrom(Kind.acquire, Kind.renew, Kind.verify), someFields, (kind, given) => {
       const builder = new OpBuilder();
-      builder.begin(kind, '');
+      builder.begin(kind, '', ANYBODY);
       builder.nameBytes(Buffer.from('a'), '');
       if (kind === Kind.renew) builder.token(TOKEN, '');
       builder.fields(given as Fields, Place.body, []);
