@@ -11,6 +11,7 @@ import { Collector } from '../src/batch/collector.ts';
 import { Lanes } from '../src/batch/lanes.ts';
 import { Routing } from '../src/batch/routing.ts';
 import { systemClock } from '../src/clock.ts';
+import { Authenticator } from '../src/front/auth.ts';
 import { Front } from '../src/front/front.ts';
 import { LIMITS } from '../src/limits.ts';
 import { Buffers } from '../src/lane/buffers.ts';
@@ -58,6 +59,7 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
     clock: systemClock,
   });
   const front = new Front({
+    auth: new Authenticator(undefined),
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },
     routing,
     lanes: LANES,

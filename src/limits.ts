@@ -31,6 +31,10 @@ export const LIMITS = {
   principalBytesMax: 64,
   /** Why a lock was released by force: kept in the journal. */
   reasonBytesMax: 256,
+  /** API keys of a process: the file is read and checked on the main thread, at a reload too. */
+  keysMax: 1_000,
+  /** A name is compared with each of them. */
+  keyPrefixesMax: 64,
   idempotencyKeyBytesMax: 255,
   /** How long the end of a claim with an Idempotency-Key is remembered. */
   idempotencyWindowMs: 300_000,

@@ -5,7 +5,8 @@
  *
  *   open ─► closed      by the client, by a broken frame (1007), a text frame
  *                       (1003), a frame over the limit (1009), a slow reader,
- *                       unanswered requests (1011), shutdown (1012)
+ *                       the end of its API key (1008), unanswered requests
+ *                       (1011), shutdown (1012)
  */
 import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
@@ -14,6 +15,7 @@ import { LIMITS } from '../limits.ts';
 import { Op, PING } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Outlet } from './sending.ts';
 
@@ -36,6 +38,7 @@ const encoder = new TextEncoder();
 export class BinarySocket implements Connection {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
   /** Requests under way. */
   private open = 0;
@@ -48,14 +51,16 @@ export class BinarySocket implements Connection {
   private readonly own = new AnswerBytes(new ArrayBuffer(64));
   private flushing = false;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   /** A frame; its memory is the socket's for the duration of the call. */
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     if (!isBinary) return this.breakOff('bad_request', 'a text frame on a binary socket', 1003);
     if (message.byteLength > LIMITS.frameBytesMax) {
       return this.breakOff('too_large', `a frame has at most ${LIMITS.frameBytesMax} bytes`, 1009);
@@ -139,6 +144,9 @@ export class BinarySocket implements Connection {
         done++;
       } else if (op.kind === PING) {
         this.pong(op.id);
+        done++;
+      } else if (!this.identity.permits(op)) {
+        this.tell(op.id, 'forbidden', NOT_ALLOWED);
         done++;
       } else {
         op.connection = this.number;

@@ -13,12 +13,14 @@ import { randomBytes } from 'node:crypto';
 import uws, { type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import type { Routing } from '../batch/routing.ts';
 import type { Clock, Timer } from '../clock.ts';
+import type { KeyEntry } from '../config/keys.ts';
 import type { ShardSettings } from '../config/shards.ts';
 import type { Buffers } from '../lane/buffers.ts';
 import type { LaneMessage, ProcessIdentity } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
 import type { PeerIdentity, RandomBytes } from '../peers/handshake.ts';
 import type { Peers } from '../peers/peers.ts';
+import type { Authenticator, KeyChanges } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import { ClusterView } from './cluster.ts';
 import { Connections } from './connections.ts';
@@ -43,6 +45,7 @@ export interface FrontLog {
 
 export interface FrontDependencies {
   readonly settings: FrontSettings;
+  readonly auth: Authenticator;
   readonly routing: Routing;
   readonly lanes: number;
   readonly clock: Clock;
@@ -95,7 +98,7 @@ export class Front {
   private requestIds = 0;
 
   constructor(dependencies: FrontDependencies) {
-    const { identity, shards, lanes, routing, clock, settings, metrics, log, network } = dependencies;
+    const { identity, auth, shards, lanes, routing, clock, settings, metrics, log, network } = dependencies;
     this.dependencies = dependencies;
     this.cluster = new ClusterView(identity, shards, lanes, routing, () => network?.links.report() ?? []);
     this.reachability = new Reachability((reachable) => {
@@ -110,6 +113,7 @@ export class Front {
       connections: this.connections,
       routing,
       clock,
+      auth,
       cluster: this.cluster,
       version: identity.version,
       metrics,
@@ -144,6 +148,13 @@ export class Front {
       const { app } = this;
       Reflect.apply(app.listen, app, [host, port, EXCLUSIVE_PORT, listened]);
     });
+  }
+
+  /** From now on these are the API keys; sockets of those that are gone or changed are closed. */
+  replaceKeys(entries: readonly KeyEntry[]): KeyChanges {
+    const changes = this.dependencies.auth.replace(entries);
+    this.webSockets.closeRevoked();
+    return changes;
   }
 
   /** A message of a lane; logs are the caller's. */
@@ -265,7 +276,7 @@ export class Front {
   }
 
   private sweepLater(): void {
-    const { clock, routing, settings, network } = this.dependencies;
+    const { auth, clock, routing, settings, network } = this.dependencies;
     const everyMs = Math.min(SWEEP_MS_MAX, settings.requestTimeoutMs / 4);
     this.timer = clock.after(everyMs, () => {
       const now = clock.now();
@@ -276,6 +287,7 @@ export class Front {
       }
       if (this.sweeps++ % CONNECTION_SWEEP_EVERY === 0) {
         this.connections.sweep(now, now - settings.requestTimeoutMs - WEDGED_MS);
+        if (auth.expire()) this.webSockets.closeRevoked();
       }
       this.sweepLater();
     });

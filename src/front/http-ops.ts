@@ -10,9 +10,10 @@ import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
 import { Answer, type AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
+import type { CallerBytes } from '../protocol/caller.ts';
 import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
 import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
+import { NOT_ALLOWED } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -35,7 +36,7 @@ export function submitOne(
   fields: Fields,
 ): void {
   builder.clear();
-  builder.begin(kind, '', ANYBODY);
+  builder.begin(kind, '', exchange.identity.caller);
   builder.nameBytes(name, 'path/name');
   if (kind === Kind.renew || kind === Kind.release) {
     if (lockToken === '')
@@ -45,6 +46,7 @@ export function submitOne(
   builder.fields(fields, Place.body, []);
   builder.end();
   if (builder.problems.length > 0) return exchange.malformed(builder.problems);
+  if (!exchange.identity.permits(builder.op)) return exchange.forbidden();
   if (context.connections.full(1)) return exchange.fault('overloaded');
   const single = new Single(context, exchange, builder.request());
   single.submit(builder.op);
@@ -66,7 +68,7 @@ export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fi
   if (exchange.problems.length > 0) return exchange.malformed();
   const items = ops as readonly unknown[];
   builder.clear();
-  for (const [i, item] of items.entries()) buildItem(item, i);
+  for (const [i, item] of items.entries()) buildItem(item, i, exchange.identity.caller);
   if (builder.problems.length > 0) return exchange.malformed(builder.problems);
   if (context.connections.full(items.length)) return exchange.fault('overloaded');
   if (items.length === 0) return exchange.json(200, '{"results":[]}');
@@ -74,7 +76,7 @@ export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fi
 }
 
 /** Builds item `i`: once to check all before any is sent, and again to send it. */
-function buildItem(item: unknown, i: number): void {
+function buildItem(item: unknown, i: number, caller: CallerBytes): void {
   const pointer = `/ops/${i}`;
   if (typeof item !== 'object' || item === null || Array.isArray(item)) {
     return builder.problem(pointer, 'an op is a JSON object');
@@ -84,7 +86,7 @@ function buildItem(item: unknown, i: number): void {
   if (kind === undefined)
     return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
   if (fields.waitMs !== undefined) builder.problem(`${pointer}/waitMs`, 'an op of a batch does not wait');
-  builder.begin(kind, pointer, ANYBODY);
+  builder.begin(kind, pointer, caller);
   builder.fields(fields, Place.item, ITEM_SKIPPED);
   builder.end();
 }
@@ -191,10 +193,12 @@ class Batch extends HttpOps {
   }
 
   submit(items: readonly unknown[]): void {
+    const { identity } = this.exchange;
     for (const [i, item] of items.entries()) {
-      buildItem(item, i);
+      buildItem(item, i, identity.caller);
       this.requests.push(builder.request());
-      this.send(builder.op, i);
+      if (identity.permits(builder.op)) this.send(builder.op, i);
+      else this.refuse(i, 'forbidden', NOT_ALLOWED);
     }
   }
 
@@ -205,13 +209,10 @@ class Batch extends HttpOps {
     this.result(id, status, members);
   }
 
-  refuse(id: number, code: ErrorCode): void {
-    const { retryAfterMs } = LIMITS;
-    this.result(
-      id,
-      CODES[code].status,
-      renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs }),
-    );
+  refuse(id: number, code: ErrorCode, detail = detailOf(code)): void {
+    const { status, retryable } = CODES[code];
+    const retryAfterMs = retryable ? LIMITS.retryAfterMs : 0;
+    this.result(id, status, renderFault({ code, detail, problems: [], retryAfterMs }));
   }
 
   protected giveUp(): void {

@@ -9,6 +9,7 @@ import { LIMITS } from '../limits.ts';
 import { Kind } from '../op.ts';
 import { NOT_YET } from '../protocol/json-fields.ts';
 import { openApiText } from '../protocol/openapi.ts';
+import { type Authenticator, UNAUTHENTICATED } from './auth.ts';
 import type { ClusterView } from './cluster.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
 import { type HttpContext, submitBatch, submitOne } from './http-ops.ts';
@@ -16,6 +17,7 @@ import { submitListing } from './listing.ts';
 import { percentDecode, readQuery } from './target.ts';
 
 export interface HttpSettings extends HttpContext, ExchangeContext {
+  readonly auth: Authenticator;
   readonly cluster: ClusterView;
   readonly version: string;
   readonly metrics: () => Promise<string>;
@@ -28,6 +30,8 @@ type Methods = Readonly<Record<string, Handler>>;
 
 const LOCKS = '/v1/locks/';
 const VERIFY = '/verify';
+/** For whoever watches the process: they need no key. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 const TOKEN_HEADER = 'holdfast-lock-token';
 
@@ -42,7 +46,7 @@ export class Http {
     this.paths = new Map<string, Methods>([
       ['/v1/locks', { GET: (exchange) => this.list(exchange) }],
       ['/v1/batch', { POST: (exchange) => this.batch(exchange) }],
-      ['/v1/cluster', { GET: plain((exchange) => exchange.json(200, settings.cluster.report())) }],
+      ['/v1/cluster', { GET: plain((exchange) => this.cluster(exchange)) }],
       ['/v1/ws', { GET: plain((exchange) => noUpgrade(exchange)) }],
       ['/healthz', { GET: plain((exchange) => exchange.json(200, '{"alive":true}')) }],
       ['/readyz', { GET: plain((exchange) => this.ready(exchange)) }],
@@ -76,12 +80,21 @@ export class Http {
       exchange.allow(origin);
     }
     const methods = this.methodsOf(path);
+    const allow = Object.keys(methods ?? {}).join(', ');
+    // Browsers send no key with a preflight.
+    if (method === 'OPTIONS' && origin !== '' && methods !== undefined) return preflight(exchange, allow);
+    if (!OPEN_PATHS.has(path) && !this.authenticated(exchange, request)) return;
     if (methods === undefined) return this.noSuchPath(exchange);
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (handler !== undefined) return handler(exchange, request);
-    const allow = Object.keys(methods).join(', ');
-    if (method === 'OPTIONS' && origin !== '') return preflight(exchange, allow);
     exchange.fault('method_not_allowed', `${path.slice(0, 64)} takes ${allow}.`, { Allow: allow });
+  }
+
+  private authenticated(exchange: Exchange, request: HttpRequest): boolean {
+    const identity = this.settings.auth.authenticate(request.getHeader('authorization'));
+    if (identity === UNAUTHENTICATED) exchange.unauthenticated();
+    else exchange.identity = identity;
+    return identity !== UNAUTHENTICATED;
   }
 
   private methodsOf(path: string): Methods | undefined {
@@ -174,7 +187,13 @@ export class Http {
     exchange.json(ready ? 200 : 503, body);
   }
 
+  private cluster(exchange: Exchange): void {
+    if (!exchange.identity.mayInspect) return exchange.forbidden();
+    exchange.json(200, this.settings.cluster.report());
+  }
+
   private metrics(exchange: Exchange): void {
+    if (!exchange.identity.mayInspect) return exchange.forbidden();
     this.settings.metrics().then(
       (text) => exchange.text(200, METRICS_TYPE, text),
       (error: unknown) => {

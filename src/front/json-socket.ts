@@ -1,7 +1,8 @@
 /**
  * One socket of holdfast.v1.json (API.md, WebSocket).
  *
- *   open ─► closed      by the client, a slow reader, shutdown (1012)
+ *   open ─► closed      by the client, a slow reader, the end of its API key
+ *                       (1008), shutdown (1012)
  *
  * A request that came alone is answered by a frame of its own; requests of an
  * array are answered in arrays, in any grouping. A frame that can't be read
@@ -11,9 +12,9 @@ import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
 import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
 import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import type { Connection } from './connections.ts';
 import type { Outlet } from './sending.ts';
@@ -38,6 +39,7 @@ const answer = new Answer();
 export class JsonSocket implements Connection {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
   /** By the id that the lanes know; oldest first. */
   private readonly requests = new Map<number, OpenRequest>();
@@ -50,13 +52,15 @@ export class JsonSocket implements Connection {
   /** When the frame that is being taken had been read. */
   private receivedAt = 0;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     this.flushing = true;
     this.receivedAt = this.context.clock.now();
     this.take(message, isBinary);
@@ -158,11 +162,12 @@ export class JsonSocket implements Connection {
   private submit(clientId: ClientId, kind: number, fields: Fields, inArray: boolean): void {
     const { connections, routing } = this.context;
     builder.clear();
-    builder.begin(kind, '', ANYBODY);
+    builder.begin(kind, '', this.identity.caller);
     builder.fields(fields, Place.socket, SKIPPED);
     builder.end();
     if (builder.problems.length > 0)
       return this.refused(clientId, 'the request is malformed', builder.problems, inArray);
+    if (!this.identity.permits(builder.op)) return this.forbidden(clientId, inArray);
     const request = builder.request();
     if (this.context.isDraining()) return this.fault(clientId, 'draining', inArray, '');
     if (this.requests.size >= LIMITS.socketRequestsMax || connections.full(1)) {
@@ -214,6 +219,12 @@ export class JsonSocket implements Connection {
     const retryAfterMs = code === 'outcome_unknown' ? 0 : LIMITS.retryAfterMs;
     let members = renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs });
     if (code === 'outcome_unknown' && lockToken !== '') members += `,"lockToken":"${lockToken}"`;
+    this.answer(clientId, CODES[code].status, members, inArray);
+  }
+
+  private forbidden(clientId: ClientId, inArray: boolean): void {
+    const code = 'forbidden';
+    const members = renderFault({ code, detail: NOT_ALLOWED, problems: [], retryAfterMs: 0 });
     this.answer(clientId, CODES[code].status, members, inArray);
   }
 

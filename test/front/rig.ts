@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import { systemClock } from '../../src/clock.ts';
+import { Authenticator } from '../../src/front/auth.ts';
 import { Demand } from '../../src/front/demand.ts';
 import { Front, type FrontSettings } from '../../src/front/front.ts';
 import { Buffers } from '../../src/lane/buffers.ts';
@@ -54,6 +55,8 @@ export interface RigOptions extends Partial<FrontSettings> {
   /** Which process of the cluster it is. */
   process?: number;
   key?: Buffer;
+  /** Without it there are no keys. */
+  auth?: Authenticator;
 }
 
 /** The term of a process on shard `i`. */
@@ -62,7 +65,7 @@ export function termOf(process: string, i: number): string {
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
-  const { lanes = 1, owned = true, metrics = noMetrics, process = 1, key, ...settings } = options;
+  const { lanes = 1, owned = true, metrics = noMetrics, process = 1, key, auth, ...settings } = options;
   const id = `p${process}`;
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
@@ -87,6 +90,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const links = linksOf(routing, { cluster: 'c', process: id, key }, requestTimeoutMs, deliver, log);
   const front: Front = new Front({
     settings: { host: '127.0.0.1', port: 0, allowOrigins: [], ...settings, requestTimeoutMs },
+    auth: auth ?? new Authenticator(undefined),
     routing,
     lanes,
     clock: systemClock,

@@ -221,6 +221,7 @@ export class TinyLane implements LaneGate {
     const all = [...this.claims.values()]
       .filter(({ slot }) => speaksFor(slot))
       .filter((claim) => claim.key.subarray(0, prefix.length).equals(prefix))
+      .filter((claim) => !claim.key.includes(0, prefix.length))
       .filter((claim) => owner.length === 0 || claim.owner.equals(owner))
       .filter(
         (claim) =>
