@@ -14,6 +14,7 @@ import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Op, PING } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
+import { ANYBODY } from '../protocol/caller.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
 import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { Connection, Connections } from './connections.ts';
@@ -138,7 +139,7 @@ export class BinarySocket implements Connection {
     for (let at = 0; at < bytes.length;) {
       // Read before the request is parsed, which may write to its bytes.
       const next = at + view.getUint16(at, true);
-      const wrong = parseRequest(bytes, view, at, op);
+      const wrong = parseRequest(bytes, view, at, op, ANYBODY);
       if (wrong !== '') {
         this.tell(op.id, 'bad_request', wrong);
         done++;

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Kind, Op, OpFlag, PING } from '../../src/op.ts';
 import { GrowingBytes } from '../../src/protocol/bytes.ts';
+import { ANYBODY } from '../../src/protocol/caller.ts';
 import { countRequests, parseRequest, writeRequest } from '../../src/protocol/request.ts';
 
 interface Wish {
@@ -83,7 +84,7 @@ function verdict(given: Partial<Wish>, spoil: (bytes: Uint8Array) => void = () =
   const out = new GrowingBytes();
   write(out, given);
   spoil(out.bytes);
-  return parseRequest(out.bytes, out.view, 0, new Op());
+  return parseRequest(out.bytes, out.view, 0, new Op(), ANYBODY);
 }
 
 const acquire: Partial<Wish> = { kind: Kind.acquire, name: 'a', token: Buffer.from('t'.repeat(22)) };
@@ -98,7 +99,7 @@ test('requests that were written are read as they were', () => {
       let at = 0;
       for (const one of wishes) {
         const next = at + out.view.getUint16(at, true);
-        expect(parseRequest(out.bytes, out.view, at, op)).toBe('');
+        expect(parseRequest(out.bytes, out.view, at, op, ANYBODY)).toBe('');
         expect([op.kind, op.id, op.flags, op.ttlMs, op.fencingToken]).toEqual([
           one.kind,
           one.id,
@@ -122,7 +123,7 @@ test('an acquire without a token gets one from the server, version 4, another ea
     const out = new GrowingBytes();
     write(out, { kind: Kind.acquire, name: 'größe', owner: 'me', metadata: '{}', flags: OpFlag.full });
     const op = new Op();
-    expect(parseRequest(out.bytes, out.view, 0, op)).toBe('');
+    expect(parseRequest(out.bytes, out.view, 0, op, ANYBODY)).toBe('');
     expect(op.flags).toBe(OpFlag.full | OpFlag.madeToken);
     expect(op.tokenLength).toBe(16);
     const token = Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + 16)).toString('hex');
@@ -139,7 +140,7 @@ test('a canonical UUID as text is the same token as its sixteen bytes; other spe
     const out = new GrowingBytes();
     write(out, { ...acquire, token: Buffer.from(uuid) });
     const op = new Op();
-    expect(parseRequest(out.bytes, out.view, 0, op)).toBe('');
+    expect(parseRequest(out.bytes, out.view, 0, op, ANYBODY)).toBe('');
     return Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex');
   };
   const uuid = '00112233-4455-4677-8899-aabbccddeeff';
@@ -194,7 +195,7 @@ test('names are the same to the fast and to the thorough check', () => {
       const out = new GrowingBytes();
       write(out, { ...acquire, name: 'x'.repeat(name.length) });
       out.bytes.set(name, 19);
-      const wrong = parseRequest(out.bytes, out.view, 0, new Op());
+      const wrong = parseRequest(out.bytes, out.view, 0, new Op(), ANYBODY);
       let text: string | undefined;
       try {
         text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(name);
@@ -249,7 +250,7 @@ test('arbitrary bytes never crash the parser, and what passes is within the boun
         frame.bytes[3] &= 1;
         expect(countRequests(frame.view, frame.length)).toBe(1);
         const op = new Op();
-        const wrong = parseRequest(frame.bytes, frame.view, 0, op);
+        const wrong = parseRequest(frame.bytes, frame.view, 0, op, ANYBODY);
         expect(op.id).toBe(frame.view.getUint32(4, true));
         if (wrong !== '' || op.kind === PING) return;
         expect(op.keyLength).toBeGreaterThan(0);
