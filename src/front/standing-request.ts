@@ -62,7 +62,8 @@ export class StandingRequest implements Handle {
     this.kind = op.kind;
     this.receivedAt = op.receivedAt;
     this.until = op.receivedAt + (op.kind === Kind.watch ? requestTimeoutMs : op.waitMs);
-    this.madeToken = (op.flags & OpFlag.madeToken) !== 0;
+    // An Idempotency-Key gives its token to whoever shows it again.
+    this.madeToken = (op.flags & (OpFlag.madeToken | OpFlag.keyed)) === OpFlag.madeToken;
   }
 
   get isEnding(): boolean {
