@@ -16,6 +16,13 @@ export class Places {
     op.hash = hashBytes(op.bytes, op.keyAt, op.keyLength, this.hashKey);
   }
 
+  /** The slot of locks with such a key. */
+  slotOfKey(bytes: Uint8Array, keyAt: number, keyLength: number, namespaceLength: number): number {
+    const { hashKey } = this;
+    const hash = hashBytes(bytes, keyAt, keyLength, hashKey);
+    return slotOf(slotHash(bytes, keyAt, keyLength, keyAt + namespaceLength, hash, hashKey), this.slots);
+  }
+
   /** Sets hash and slot; a tag counts in the name only, not in the namespace before it. */
   place(op: Op): void {
     this.hash(op);

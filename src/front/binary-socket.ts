@@ -43,7 +43,7 @@ export interface SocketContext {
   isDraining(): boolean;
 }
 
-const NO_TOKEN = new Uint8Array(0);
+const NO_TOKEN: Uint8Array = new Uint8Array(0);
 const op = new Op();
 const answer = new Answer();
 const encoder = new TextEncoder();
@@ -257,7 +257,7 @@ export class BinarySocket implements Connection, BinaryRequestHost {
   }
 
   /** Without `detail` the code says it all. */
-  private tell(id: number, code: ErrorCode, detail = '', token = NO_TOKEN): void {
+  private tell(id: number, code: ErrorCode, detail = '', token: Uint8Array = NO_TOKEN): void {
     const facts = CODES[code];
     answer.id = id;
     answer.status = facts.status;

@@ -23,16 +23,14 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op, OpFlag } from '../op.ts';
 import {
-  ANSWER_CODE_AT,
   ANSWER_ID_AT,
   ANSWER_STATUS_AT,
   type AnswerBytes,
   CLAIM_WAITED_AT,
   Event,
   FINAL_STATUS_MIN,
-  isClaim,
-  stateRevision,
 } from '../protocol/answer.ts';
+import { ANSWER_CODE_AT, isClaim, stateRevision } from '../protocol/answer-peek.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Handle, Taker, Target } from './coordination.ts';
 import { type Ending, StandingRequest } from './standing-request.ts';

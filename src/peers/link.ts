@@ -28,14 +28,8 @@ import { isLoopbackAddress } from '../config/address.ts';
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
-import {
-  ANSWER_CODE_AT,
-  ANSWER_ID_AT,
-  ANSWER_STATUS_AT,
-  AnswerBytes,
-  Event,
-  FINAL_STATUS_MIN,
-} from '../protocol/answer.ts';
+import { ANSWER_ID_AT, ANSWER_STATUS_AT, AnswerBytes, Event, FINAL_STATUS_MIN } from '../protocol/answer.ts';
+import { ANSWER_CODE_AT } from '../protocol/answer-peek.ts';
 import { countAnswers, FRAME_SEAL_BYTES, FrameWriter, NO_FORWARD, readNotOwner, readPong } from './frame.ts';
 import { Opener, type PeerIdentity, type RandomBytes } from './handshake.ts';
 import { InFlight } from './in-flight.ts';

@@ -27,7 +27,6 @@ import {
   integerAt,
   need,
   ProtocolError,
-  readU64,
   writeU64,
   type ByteSource,
 } from './bytes.ts';
@@ -64,7 +63,6 @@ export const ANSWER_HEAD_BYTES = 12;
 /** Offsets from an answer's begin: what tells answers apart unread, and times to be filled in when it leaves. */
 export const ANSWER_ID_AT = 4;
 export const ANSWER_STATUS_AT = 8;
-export const ANSWER_CODE_AT = 10;
 export const CLAIM_WAITED_AT = 24;
 export const CLAIM_EXPIRES_AT = 28;
 /** In answers whose first section is `holder`, `state` (its first place), `verdict`. */
@@ -324,16 +322,6 @@ export function readAnswer(source: ByteSource, at: number, answer: Answer): numb
   if (sections & Section.detail) next = readDetail(source, next, end, answer);
   if (next !== end) throw new ProtocolError(`answer at ${at}: ${end - next} bytes behind its last section`);
   return end;
-}
-
-/** The answer at `at`, unread, tells of a claim that is held. */
-export function isClaim({ view }: ByteSource, at: number): boolean {
-  return view.getUint8(at + ANSWER_CODE_AT) === 0 && (view.getUint8(at + 11) & Section.claim) !== 0;
-}
-
-/** Of the answer at `at`, unread, whose first section is the state of a lock. */
-export function stateRevision({ view }: ByteSource, at: number): number {
-  return readU64(view, at + ANSWER_HEAD_BYTES + 8);
 }
 
 function readLabels({ bytes, view }: ByteSource, from: number, end: number, answer: Answer): number {
