@@ -17,6 +17,7 @@ import {
   attachmentOf,
   type Claim,
   copyOf,
+  describeSession,
   type Listener,
   listenerOf,
   Queues,
@@ -184,7 +185,7 @@ export class TinyLane implements LaneGate {
         this.verify(claim, token);
         return true;
       default:
-        this.session(key.toString('hex'));
+        if (!describeSession(op, key.toString('hex'), this.sessions, answer)) this.refuse('session_ended');
         return true;
     }
   }
@@ -250,24 +251,6 @@ export class TinyLane implements LaneGate {
     answer.current = current;
     answer.fencingToken = current ? claim.fencingToken : 0;
     answer.expiresInMs = current ? this.left(claim) : 0;
-  }
-
-  /** Sessions at home, without slots; what there is at stubs is always there. */
-  private session(key: string): void {
-    const { op, answer, sessions } = this;
-    if (op.kind === Kind.sessionOpen) sessions.set(key, op.ttlMs || 30_000);
-    const isHome = op.kind >= Kind.sessionOpen && op.kind <= Kind.sessionActivate;
-    if (isHome && !sessions.has(key)) return this.refuse('session_ended');
-    if (op.kind === Kind.sessionEnd) sessions.delete(key);
-    answer.status = op.kind === Kind.sessionOpen ? 201 : 200;
-    answer.sections = Section.claim | Section.detail;
-    answer.fencingToken = 0;
-    answer.ttlMs = sessions.get(key) ?? 30_000;
-    answer.waitedMs = 0;
-    answer.expiresInMs = answer.ttlMs;
-    answer.detailBytes = Uint8Array.of(0);
-    answer.detailAt = 0;
-    answer.detailLength = op.kind === Kind.sessionJoin ? 1 : 0;
   }
 
   /** The claim is over; whoever is first in the queue holds the lock then. `event` 0: it was released. */

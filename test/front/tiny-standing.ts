@@ -2,7 +2,8 @@
  * What a TinyLane keeps beside its claims: who waits for them, who watches,
  * and sessions that have no more than a name.
  */
-import { Op, OpFlag } from '../../src/op.ts';
+import { Kind, Op, OpFlag } from '../../src/op.ts';
+import { type Answer, Section } from '../../src/protocol/answer.ts';
 
 /** Who is told of something, by the answer that it is for. */
 export interface Attachment {
@@ -89,4 +90,25 @@ export class Queues {
     }
     return detached;
   }
+}
+
+/**
+ * Sessions at home, without slots; what there is at stubs is always there.
+ * Puts the answer to `op` together; false: there is no such session.
+ */
+export function describeSession(op: Op, key: string, sessions: Map<string, number>, answer: Answer): boolean {
+  if (op.kind === Kind.sessionOpen) sessions.set(key, op.ttlMs || 30_000);
+  const isHome = op.kind >= Kind.sessionOpen && op.kind <= Kind.sessionActivate;
+  if (isHome && !sessions.has(key)) return false;
+  answer.status = op.kind === Kind.sessionOpen ? 201 : 200;
+  answer.sections = Section.claim | Section.detail;
+  answer.fencingToken = 0;
+  answer.ttlMs = sessions.get(key) ?? 30_000;
+  answer.waitedMs = 0;
+  answer.expiresInMs = answer.ttlMs;
+  answer.detailBytes = Uint8Array.of(0);
+  answer.detailAt = 0;
+  answer.detailLength = op.kind === Kind.sessionJoin ? 1 : 0;
+  if (op.kind === Kind.sessionEnd) sessions.delete(key);
+  return true;
 }
