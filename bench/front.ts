@@ -15,6 +15,7 @@ import { Authenticator } from '../src/front/auth.ts';
 import { Front } from '../src/front/front.ts';
 import { LIMITS } from '../src/limits.ts';
 import { Buffers } from '../src/lane/buffers.ts';
+import { KeyedTokens } from '../src/protocol/keyed-token.ts';
 import { CpuSampler } from './cpu.ts';
 import type { Mode } from './front-load.ts';
 
@@ -60,6 +61,7 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
   });
   const front = new Front({
     auth: new Authenticator(undefined),
+    keyedTokens: new KeyedTokens(new Uint8Array(32)),
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },
     routing,
     lanes: LANES,

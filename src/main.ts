@@ -34,6 +34,7 @@ import type { PeerIdentity } from './peers/handshake.ts';
 import { Peers } from './peers/peers.ts';
 import type { Deliver } from './peers/runs.ts';
 import { openWebSocket } from './peers/wire.ts';
+import { KeyedTokens } from './protocol/keyed-token.ts';
 import { lockFolder, type FolderLock } from './shard/embedded/folder-lock.ts';
 import { startKeeperThread, type KeeperThread } from './shard/etcd/keeper.ts';
 import { versionWarning } from './shard/etcd/version.ts';
@@ -255,6 +256,7 @@ function createFront(
       allowOrigins: settings.allowOrigin,
     },
     auth,
+    keyedTokens: new KeyedTokens(Buffer.from(cluster.secret, 'hex')),
     routing,
     lanes,
     clock: systemClock,

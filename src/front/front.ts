@@ -5,8 +5,8 @@
  *
  *   created ─► listening ─► draining ─► closed
  *
- * draining: new work is refused with `draining`, what is in flight is answered,
- * then WebSockets are closed with 1012 and the rest is cut.
+ * draining: new work is refused with `draining`, and who waits is told the same;
+ * what is in flight is answered, then WebSockets are closed with 1012 and the rest is cut.
  */
 import { randomBytes } from 'node:crypto';
 // A CommonJS module: Node sees only its default export.
@@ -20,10 +20,12 @@ import type { LaneMessage, ProcessIdentity } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
 import type { PeerIdentity, RandomBytes } from '../peers/handshake.ts';
 import type { Peers } from '../peers/peers.ts';
+import type { KeyedTokens } from '../protocol/keyed-token.ts';
 import type { Authenticator, KeyChanges } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import { ClusterView } from './cluster.ts';
 import { Connections } from './connections.ts';
+import { createCoordinators } from './coordinators.ts';
 import { Http, type HttpSettings } from './http.ts';
 import { InboundPeers, PeerSocket } from './peer-socket.ts';
 import { Reachability } from './reachability.ts';
@@ -46,6 +48,8 @@ export interface FrontLog {
 export interface FrontDependencies {
   readonly settings: FrontSettings;
   readonly auth: Authenticator;
+  /** Makes lock tokens of Idempotency-Keys. */
+  readonly keyedTokens: KeyedTokens;
   readonly routing: Routing;
   readonly lanes: number;
   readonly clock: Clock;
@@ -80,6 +84,7 @@ const CONNECTION_SWEEP_EVERY = 5;
 
 export class Front {
   readonly connections = new Connections();
+  private readonly coordinators: ReturnType<typeof createCoordinators>;
   readonly cluster: ClusterView;
   private readonly dependencies: FrontDependencies;
   private readonly app: TemplatedApp = uws.App();
@@ -109,10 +114,15 @@ export class Front {
       network?.reach(reachable);
     });
     routing.answerWith(this.connections);
+    const { connections } = this;
+    const { requestTimeoutMs } = settings;
+    this.coordinators = createCoordinators({ connections, routing, clock, requestTimeoutMs });
     this.httpSettings = {
       connections: this.connections,
       routing,
       clock,
+      coordinators: this.coordinators,
+      keyedTokens: dependencies.keyedTokens,
       auth,
       cluster: this.cluster,
       version: identity.version,
@@ -173,6 +183,7 @@ export class Front {
   refuseClients(): void {
     this.draining = true;
     this.stopListening();
+    this.coordinators.standing.drain();
   }
 
   /** Refuses new work; resolves when nothing is in flight any more, at the latest after `timeoutMs`. */
@@ -245,6 +256,8 @@ export class Front {
       routing,
       clock,
       requestTimeoutMs: settings.requestTimeoutMs,
+      coordinators: this.coordinators,
+      keyedTokens: this.dependencies.keyedTokens,
       isDraining: this.httpSettings.isDraining,
     };
     return new WebSockets(this.app, {

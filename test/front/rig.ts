@@ -14,6 +14,7 @@ import type { PeerLog } from '../../src/peers/link.ts';
 import { Peers } from '../../src/peers/peers.ts';
 import type { Deliver } from '../../src/peers/runs.ts';
 import { openWebSocket } from '../../src/peers/wire.ts';
+import { KeyedTokens } from '../../src/protocol/keyed-token.ts';
 import { TinyLane } from './tiny-lane.ts';
 
 export const SLOTS = 4_096;
@@ -70,14 +71,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
   const buffers = new Buffers();
-  const routing = new Routing(new Collector(lanes, lane, buffers), {
-    slots: SLOTS,
-    hashKey: { k0: 1, k1: 2 },
-    shards: SHARDS.map(({ name }) => name),
-    requestTimeoutMs,
-    process: id,
-    clock: systemClock,
-  });
+  const routing = routingOf(new Collector(lanes, lane, buffers), requestTimeoutMs, id);
   const logged: string[] = [];
   const log = logInto(logged);
   const reached: boolean[] = [];
@@ -90,6 +84,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     lanes,
     clock: systemClock,
     buffers,
+    keyedTokens: new KeyedTokens(Buffer.from('a secret of the cluster')),
     identity: { id, address: '127.0.0.1:1', version: '9.9.9' },
     shards: SHARDS,
     metrics,
@@ -99,6 +94,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   lane.onAnswers = (from, message) => front.laneMessage(from, message);
   const announcements: number[] = [0, 0];
   const announce = (i: number, kind: 'owned' | 'lost', slots: Uint16Array): void => {
+    if (kind === 'lost') lane.lose(i % lanes, slots);
     const announcement = ++announcements[i % lanes];
     const shard = SHARDS[i].name;
     front.laneMessage(i % lanes, { kind, announcement, shard, term: termOf(id, i), slots });
@@ -138,6 +134,17 @@ function logInto(logged: string[]) {
     error: (fields: Readonly<Record<string, unknown>>, message: string) =>
       void logged.push(`${message}: ${String(fields.err)}`),
   };
+}
+
+function routingOf(collector: Collector, requestTimeoutMs: number, process: string): Routing {
+  return new Routing(collector, {
+    slots: SLOTS,
+    hashKey: { k0: 1, k1: 2 },
+    shards: SHARDS.map(({ name }) => name),
+    requestTimeoutMs,
+    process,
+    clock: systemClock,
+  });
 }
 
 function linksOf(
