@@ -72,7 +72,10 @@ export class JsonSocket {
     const id = this.#next++;
     const answer = new Promise<any>((resolve) => this.#waiting.set(id, resolve));
     this.socket.send(JSON.stringify({ id, ...request }));
-    return { id, answer: inTime(answer, JSON.stringify(request)) };
+    const timed = inTime(answer, JSON.stringify(request));
+    // Nobody waits for it where the socket is cut on purpose.
+    timed.catch(() => undefined);
+    return { id, answer: timed };
   }
 
   /** A frame that nothing answers by itself. */
