@@ -71,6 +71,7 @@ export class ReferenceSlot {
   /** Everything that is over ends, by the age of what it is. */
   expireAll(): void {
     for (const number of this.numbers()) {
+      const before = this.counter;
       const { lock, name, member, stub } = this.withNumber(number);
       if (stub !== undefined) {
         if (stub.times.freeAt <= this.now) this.closeStub(stub);
@@ -81,7 +82,7 @@ export class ReferenceSlot {
       } else if (member !== undefined && member.session === undefined && member.batch === undefined) {
         if (member.times.freeAt <= this.now) this.endHolder(lock!, member, 'expired');
       }
-      if (lock !== undefined) this.grantWaiting(name);
+      if (lock !== undefined && this.counter > before) this.grantWaiting(name);
       this.work();
     }
   }
@@ -155,6 +156,7 @@ export class ReferenceSlot {
       const ahead = lock.waiters.slice(0, lock.waiters.indexOf(waiter));
       if (!mayHave(waiter.op, lock, ahead)) return;
       if (waiter.attached !== undefined) this.grantTo(lock, waiter, self);
+      else if (modeOf(waiter.op) === 'exclusive') return;
     }
   }
 
@@ -309,8 +311,11 @@ export class ReferenceSlot {
       if (delay)
         delay.until = this.now + Math.min(delay.ttlMs, Math.ceil(Math.max(0, delay.until - this.now)));
     for (const [key, at] of this.ended) {
-      const latest = key.startsWith('keyed') ? this.latestKeyed : this.latest;
-      this.ended.set(key, Math.ceil(this.now - Math.max(0, Math.floor(latest - at))));
+      const isKeyed = key.startsWith('keyed');
+      const latest = isKeyed ? this.latestKeyed : this.latest;
+      // An heir who reads the whole journal would know of it again.
+      if (this.now - at >= (isKeyed ? KEYED_MS : this.keepMs)) this.ended.set(key, -Infinity);
+      else this.ended.set(key, Math.ceil(this.now - Math.max(0, Math.floor(latest - at))));
     }
     this.latest = this.now;
     this.latestKeyed = this.now;

@@ -128,6 +128,8 @@ export class SlotRig {
   /** Another term gets a checkpoint with the times that are left. */
   handOver(): void {
     this.seal();
+    this.slot.ended.forget(this.now);
+    this.slot.endedKeyed.forget(this.now);
     const next = new Slot(SLOT, ENDED_KEEP_MS);
     loadCheckpoint(next, encodeCheckpoint(this.slot, CHUNK_BYTES_MIN, this.now), this.now, true);
     this.own(next);
