@@ -184,8 +184,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the client is promised more time than the owner keeps',
     file: 'src/lane/delivery.ts',
-    find: 'round.fencingToken[i], times.sentAt + ttlMs, freeAt)',
-    replace: 'round.fencingToken[i], times.returnedAt + ttlMs + 3 * ttlPadMs(ttlMs), freeAt)',
+    find: 'fencingToken, times.sentAt + ttlMs, freeAt)',
+    replace: 'fencingToken, times.returnedAt + ttlMs + 3 * ttlPadMs(ttlMs), freeAt)',
     profile: 'calm',
     seeds: 10,
   },
