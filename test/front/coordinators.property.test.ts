@@ -336,7 +336,7 @@ test('what is told holds, and nothing is left', () => {
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + count);
       expect(world.problems).toEqual([]);
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
   // The runs have come through all of it.
   for (const outcome of [
