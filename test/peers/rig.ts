@@ -156,6 +156,8 @@ export interface Taken {
   readonly flags: number;
   readonly receivedAt: number;
   readonly socket: PeerSocket;
+  /** As it was; its bytes are gone. */
+  readonly op: Op;
 }
 
 /** The owner's routing, lanes and connections. */
@@ -196,7 +198,8 @@ export class Owner {
           const { id, connection, slot, kind, flags, receivedAt } = op;
           const key = Buffer.from(op.bytes.slice(op.keyAt, op.keyAt + op.keyLength)).toString();
           const socket = this.byNumber.get(connection)!;
-          this.taken.push({ id, connection, term, slot, key, kind, flags, receivedAt, socket });
+          const own = Object.assign(new Op(), op);
+          this.taken.push({ id, connection, term, slot, key, kind, flags, receivedAt, socket, op: own });
           return true;
         },
       },
@@ -214,9 +217,9 @@ export class Owner {
   }
 
   /** A lane's answers, in one group. */
-  answer(socket: PeerSocket, ids: readonly number[], status = 201): void {
+  answer(socket: PeerSocket, ids: readonly number[], status = 201, code = 0): void {
     const out = new AnswerBytes();
-    for (const id of ids) writeAnswer(out, Object.assign(new Answer(), { id, status }));
+    for (const id of ids) writeAnswer(out, Object.assign(new Answer(), { id, status, code }));
     socket.answers(out, 0, out.length);
   }
 
