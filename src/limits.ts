@@ -91,10 +91,14 @@ export const LIMITS = {
   /** Answers that leave with one round trip, and their bytes. */
   roundAnswersMax: 65_536,
   roundAnswerBytesMax: 8 * MiB,
+  /** And of states for watchers; the others hear of the next ones. */
+  roundWatchBytesMax: 4 * MiB,
   /** How often a lane looks for ended claims and requests: a claim is freed at most this late. */
   laneTickMs: 20,
   /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */
   listRowsMax: 50_000,
+  /** Bytes of such a page, beyond which it ends early as well. */
+  listPageBytesMax: 1 * MiB,
   /** A commit under way for longer than this stops the lane from deciding more: a refusal stays honest. */
   stallMs: 250,
   /** After a take-over: waiters whose client has not come back by then lose their place. */
