@@ -45,6 +45,8 @@ export interface SessionAcquireSettings {
 
 const op = new Op();
 const answer = new Answer();
+const faults = new AnswerBytes(new ArrayBuffer(256));
+const NO_TOKEN = new Uint8Array(0);
 
 export class SessionAcquire implements Handle {
   private readonly calls: Calls;
@@ -65,9 +67,6 @@ export class SessionAcquire implements Handle {
   private isGuess = false;
   private isNew = false;
   private ttlMs = 0;
-  /** The claim's answer, while its slot is activated. */
-  private readonly grant = new AnswerBytes(new ArrayBuffer(256));
-  private readonly out = new AnswerBytes(new ArrayBuffer(128));
 
   constructor({ calls, known, standing }: SessionAcquireSettings, request: Op, target: Target) {
     const { bytes, keyAt, keyLength, namespaceLength, tokenAt, tokenLength, flags } = request;
@@ -82,8 +81,7 @@ export class SessionAcquire implements Handle {
     this.receivedAt = request.receivedAt;
     this.waitMs = request.waitMs;
     this.slot = calls.slots.slotOfKey(bytes, keyAt, keyLength, namespaceLength);
-    this.madeToken =
-      flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : new Uint8Array(0);
+    this.madeToken = flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : NO_TOKEN;
   }
 
   /** undefined: there are too many waits. */
@@ -165,15 +163,12 @@ export class SessionAcquire implements Handle {
       if (answer.code === 0) known.activated(name, slot);
       return this.tell(source, at, end);
     }
-    const { grant } = this;
-    grant.reset();
-    grant.ensure(end - at);
-    grant.bytes.set(source.bytes.subarray(at, end));
-    grant.length = end - at;
-    this.activate(promisedUntil(answer, this.receivedAt));
+    const grant = new AnswerBytes(source.bytes.slice(at, end).buffer, end - at);
+    this.activate(grant, promisedUntil(answer, this.receivedAt));
   }
 
-  private activate(until: number): void {
+  /** `grant`: the claim's answer, to be told when its slot is active. */
+  private activate(grant: AnswerBytes, until: number): void {
     const { calls, name } = this;
     this.state = 'activating';
     name.atHome(op, Kind.sessionActivate, this.lastStepsFrom(), this.slot);
@@ -181,7 +176,6 @@ export class SessionAcquire implements Handle {
       if (code === CODES.session_ended.wire) return this.takeBack();
       if (code !== 0) return this.fault('outcome_unknown');
       this.known.activated(name, this.slot);
-      const { grant } = this;
       if (!tellTimes(grant, 0, until, this.receivedAt, calls.clock.now()))
         return this.fault('outcome_unknown');
       this.tell(grant, 0, grant.length);
@@ -211,9 +205,9 @@ export class SessionAcquire implements Handle {
   }
 
   private fault(code: ErrorCode): void {
-    this.out.reset();
-    writeFault(this.out, code, '', code === 'outcome_unknown' ? this.madeToken : undefined);
-    this.tell(this.out, 0, this.out.length);
+    faults.reset();
+    writeFault(faults, code, '', code === 'outcome_unknown' ? this.madeToken : NO_TOKEN);
+    this.tell(faults, 0, faults.length);
   }
 
   private tell(source: AnswerBytes, at: number, end: number): void {
