@@ -31,6 +31,8 @@ export class TinyLane implements LaneGate {
   silent = false;
   /** Answers every op with this code instead. */
   failWith: ErrorCode | undefined;
+  /** Sees every op. */
+  onOp: (op: Op) => void = () => {};
   /** Most entries that a page of a listing has. */
   pageMax = 1_000;
   /** By lane: what the front had heard when it sealed the last batch. */
@@ -101,6 +103,7 @@ export class TinyLane implements LaneGate {
     for (let at = 0; at < batch.length;) {
       at = readRecord(batch, at, this.op);
       this.ops++;
+      this.onOp(this.op);
       this.decide();
     }
     this.leave(lane);
