@@ -1,6 +1,8 @@
 /** Where ops belong, and what becomes of waits at other processes when a slot's owner changes. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { ALL, FOREIGN, MINE, opOf, Rig, termOf } from './rig.ts';
+import { Kind } from '../../src/op.ts';
+import { ALL, FOREIGN, ids, MINE, opOf, Rig, termOf } from './rig.ts';
 
 describe('where an op belongs', () => {
   test('a tag counts in the name only, not in the namespace before it', () => {
@@ -72,5 +74,46 @@ describe('waits and watches that stand with another process', () => {
     expect(rig.ended).toEqual([{ process: 'other', slots: [slot, 6] }]);
     rig.give(slot);
     expect(rig.ended.length).toBe(1);
+  });
+});
+
+describe('a process whose waits stand here is gone', () => {
+  const slot = 5;
+  const wait = (id: number, connection: number) =>
+    Object.assign(opOf('abc', id), { slot, connection, kind: Kind.acquire, waitMs: 1_000, attempt: id });
+
+  test('the lanes hear of it, behind what came from it', () => {
+    const rig = new Rig();
+    rig.own(0, ALL);
+    rig.routing.submitForwarded(wait(1, 77), MINE);
+    rig.routing.connectionGone(77);
+    expect(rig.gone).toEqual([{ connection: 77, behind: [1] }]);
+  });
+
+  test('what waits here for its slot is dropped: it would stand for nobody', async () => {
+    const rig = new Rig();
+    rig.terms(termOf(MINE, 'me'));
+    for (const op of [wait(1, 77), wait(2, 78), wait(3, 77)])
+      expect(rig.routing.submitForwarded(op, MINE)).toBe(true);
+    const get = Object.assign(opOf('abc', 4), { slot, connection: 77 });
+    rig.routing.submitForwarded(get, MINE);
+    rig.routing.connectionGone(77);
+    rig.own(0, ALL);
+    await turn();
+    // What changes or only reads is not given up with its socket.
+    expect(ids(rig.sent)).toEqual([2, 4]);
+    expect([...rig.routing.wanted()]).toEqual([]);
+  });
+
+  test('nothing of it is left: the slot is served as before', async () => {
+    const rig = new Rig();
+    rig.terms(termOf(MINE, 'me'));
+    rig.routing.submitForwarded(wait(1, 77), MINE);
+    rig.routing.connectionGone(77);
+    expect([...rig.routing.wanted()]).toEqual([]);
+    rig.own(0, ALL);
+    rig.routing.submitForwarded(wait(2, 78), MINE);
+    await turn();
+    expect(ids(rig.sent)).toEqual([2]);
   });
 });

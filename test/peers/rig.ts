@@ -167,6 +167,8 @@ export class Owner {
   readonly taken: Taken[] = [];
   readonly peers = new InboundPeers();
   readonly logged: string[] = [];
+  /** Connections over which something may have stood. */
+  readonly gone: number[] = [];
   readonly context: PeerContext;
   /** By process, what it said last; and how often anything was said. */
   readonly wanted = new Map<string, number[]>();
@@ -193,6 +195,7 @@ export class Owner {
       },
       routing: {
         slots: SLOTS,
+        connectionGone: (connection) => void this.gone.push(connection),
         submitForwarded: (op, term) => {
           if (!this.accept(op, term)) return false;
           const { id, connection, slot, kind, flags, receivedAt } = op;

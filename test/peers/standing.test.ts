@@ -7,7 +7,7 @@ import { Kind, OpFlag } from '../../src/op.ts';
 import { NO_FORWARD } from '../../src/peers/frame.ts';
 import { InFlight } from '../../src/peers/in-flight.ts';
 import { Event } from '../../src/protocol/answer.ts';
-import { MADE, makeOp, Pair, TERM, TIMEOUT_MS, type Taken } from './rig.ts';
+import { MADE, makeOp, Pair, TIMEOUT_MS, type Taken } from './rig.ts';
 
 const UNKNOWN = CODES.outcome_unknown.wire;
 const MOVING = CODES.moving.wire;
@@ -68,10 +68,9 @@ describe('a wait', () => {
     expect(pair.sender.returned).toMatchObject([{ id: 9, connection: 3, slot: 5 }]);
     expect([openAt(pair), pair.sender.done]).toEqual([0, [3, 4]]);
     // Nothing stands at the owner that its lanes would have to be told of.
-    const { length } = pair.owner.taken;
     pair.cable.cut('gone');
     pair.run();
-    expect(pair.owner.taken.length).toBe(length);
+    expect(pair.owner.gone).toEqual([]);
   });
 
   test('is not given up for its age before its time, and does not close the owner’s socket', () => {
@@ -133,23 +132,18 @@ describe('when a link breaks', () => {
 
   test('the owner’s lanes hear that the way to the clients is cut, not that they gave up', () => {
     const pair = Pair.up();
-    const wait = standing(pair, 7, waitOf(7, { slot: 1, mode: 1 }));
-    const watch = standing(pair, 8, watchOf(8));
-    const over = standing(pair, 9, waitOf(9));
-    for (const one of [wait, watch, over]) answers(pair, one, Event.queued);
-    answers(pair, over, 201);
-    const { length } = pair.owner.taken;
+    const wait = standing(pair, 7, waitOf(7, { slot: 1 }));
+    answers(pair, wait, Event.queued);
     pair.cable.cut('gone');
     pair.run();
-    const cut = pair.owner.taken.slice(length);
-    expect(cut).toMatchObject([
-      { kind: Kind.cancel, flags: OpFlag.resumed, slot: 1, key: 'k7', term: TERM },
-      { kind: Kind.cancel, flags: OpFlag.resumed, slot: 0, key: 'k8', term: TERM },
-    ]);
-    expect(cut.map(({ op, connection }) => [connection, op.attempt, op.waitMs, op.mode])).toEqual([
-      [wait.connection, 7, 0, 0],
-      [wait.connection, 8, 0, 0],
-    ]);
+    expect(pair.owner.gone).toEqual([wait.connection]);
+    expect(openAt(pair)).toBe(0);
+    // Also of what nobody has answered yet; and never twice.
+    pair.pass(1_000);
+    const watch = standing(pair, 8, watchOf(8));
+    pair.cable.cut('gone again');
+    pair.run();
+    expect(pair.owner.gone).toEqual([wait.connection, watch.connection]);
     expect(openAt(pair)).toBe(0);
   });
 
@@ -164,10 +158,7 @@ describe('when a link breaks', () => {
     pair.sender.peers.update([{ id: 'b', address: '127.0.0.1:7420' }]);
     pair.run();
     expect(pair.state).toBe('up');
-    expect(pair.owner.taken.at(-1)).toMatchObject({
-      kind: Kind.cancel,
-      connection: pair.owner.taken[0].connection,
-    });
+    expect(pair.owner.gone).toEqual([pair.owner.taken[0].connection]);
     expect(stale.process).toBe('');
   });
 });
