@@ -172,6 +172,11 @@ export class Op {
     );
   }
 
+  /** It waits or watches: it may get answers before its last one, and that one at any time. */
+  get isStanding(): boolean {
+    return this.kind === Kind.watch || (this.kind === Kind.acquire && this.waitMs > 0);
+  }
+
   /** Takes away what most ops do not have, and what belongs to no kind in particular. */
   makePlain(): void {
     this.namespaceLength = 0;

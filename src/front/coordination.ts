@@ -7,6 +7,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { Op } from '../op.ts';
 import type { AnswerBytes } from '../protocol/answer.ts';
+import { isSessionKind } from '../protocol/words.ts';
 
 /**
  * Who asked. Gets exactly one of `final` and `refused`, after any number of
@@ -62,4 +63,17 @@ export interface AtomicBatch {
 export interface AtomicBatches {
   /** undefined: there are too many. */
   begin(target: BatchTarget): AtomicBatch | undefined;
+}
+
+/** Who takes what is more than one op. */
+export interface Coordinators {
+  readonly standing: Taker;
+  readonly sessions: Taker;
+  readonly atomic: AtomicBatches;
+}
+
+/** Who takes `op`; undefined: it is one op with one answer, which goes to routing. */
+export function takerOf(op: Op, { standing, sessions }: Coordinators): Taker | undefined {
+  if (op.sessionLength !== 0 || isSessionKind(op.kind)) return sessions;
+  return op.isStanding ? standing : undefined;
 }

@@ -273,6 +273,10 @@ export class ModelProcess implements LaneGate, Forwarder, Refuser {
     this.lanes[lane].inbox.push({ ops, seen, taken });
   }
 
+  gone(): void {
+    // Nothing stands at its lanes.
+  }
+
   forward(term: TermInfo, op: Op): 'taken' | 'noLink' {
     const link = this.links.get(Number(term.process.slice(1)));
     if (link === undefined) return 'noLink';
@@ -285,6 +289,10 @@ export class ModelProcess implements LaneGate, Forwarder, Refuser {
 
   abandon(process: string, slots: ReadonlySet<number>): void {
     this.links.get(Number(process.slice(1)))?.giveUp((op) => slots.has(op.slot));
+  }
+
+  endStanding(): void {
+    // Its client neither waits nor watches.
   }
 
   refuse(connection: number, id: number, code: ErrorCode): void {

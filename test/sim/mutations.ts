@@ -200,8 +200,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'ended tokens do not survive a take-over',
     file: 'src/lock/replay.ts',
-    find: 'slot.ended.add(effect.hash | 0, claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);',
-    replace: 'void now;',
+    find: 'endClaim(slot, row, effect.reason as EndReason, now);',
+    replace: 'endClaim(slot, row, effect.reason as EndReason, now - 1e6);',
     profile: 'kills',
     seeds: 200,
   },
@@ -224,9 +224,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a release is answered but not journaled',
     file: 'src/lock/machine.ts',
-    find: '  effects.ended(slot.number, slot.counter, claims.hash(row), claims.fencingToken(row), reason);',
-    replace:
-      '  if (reason === EndReason.expired) effects.ended(slot.number, slot.counter, claims.hash(row), claims.fencingToken(row), reason);',
+    find: '  effects.ended(slot, row, reason);',
+    replace: '  if (reason === EndReason.expired) effects.ended(slot, row, reason);',
     profile: 'calm',
     seeds: 5,
   },
