@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { SessionName } from '../../src/front/session-name.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Kind, type Op } from '../../src/op.ts';
 import {
@@ -367,6 +368,16 @@ describe('in a session', () => {
     model.sessions.clear();
     const asked = take(names(3), S);
     expect(asked.told).toEqual([{ held: undefined, index: 0, code: 'session_ended' }]);
+    expect(model.done[Kind.acquire]).toBe(0);
+  });
+
+  test('has as many locks as it may: nothing is taken', () => {
+    const [name, ...others] = names(3);
+    a.known.counted(SessionName.ofClaim(acquireOp(name, freshToken(), S)), LIMITS.sessionLocksMax);
+    const ops = [acquireOp(name, freshToken(), '', TTL_MS), ...acquires(others, S)];
+    const asked = a.batch(ops);
+    clock.advance(60);
+    expect(asked.told).toEqual([{ held: undefined, index: 1, code: 'quota_exceeded' }]);
     expect(model.done[Kind.acquire]).toBe(0);
   });
 
