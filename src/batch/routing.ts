@@ -186,6 +186,12 @@ export class Routing {
     for (const slot of [...this.guests.slots()]) this.pump(slot);
   }
 
+  /** The process at this connection is gone: its waits end, or are taken up over another one. */
+  connectionGone(connection: number): void {
+    for (const slot of this.guests.dropOf(connection)) this.pump(slot);
+    this.collector.gone(connection);
+  }
+
   private listForPeer(op: Op, term: string): boolean {
     const own = this.map.own(term);
     if (own?.info === undefined) return false;
@@ -285,8 +291,6 @@ export class Routing {
     }
   }
 
-  // ---- what waits
-
   /** Refuses what waited for its whole time-out; called a few times a second. */
   sweep(now: number): void {
     for (const parked of [this.parked, this.guests]) {
@@ -311,8 +315,6 @@ export class Routing {
   shares(): Share[] {
     return sharesOf(this.slots, this.announced, this.map);
   }
-
-  // ---- inside
 
   private route(op: Op): void {
     const lane = this.direct[op.slot];

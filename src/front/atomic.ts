@@ -114,10 +114,10 @@ class Batch implements AtomicBatch {
     const { batch } = this;
     if (batch.bytes > LIMITS.batchBytesMax) return this.refuse('too_large');
     if (batch.twice >= 0) {
-      const out = new AnswerBytes(new ArrayBuffer(128));
-      writeFault(out, 'bad_request', 'the name stands in an atomic batch already');
-      return this.over()?.failed(batch.twice, out, 0, out.length);
+      return this.refuseItem(batch.twice, 'bad_request', 'the name stands in an atomic batch already');
     }
+    const full = batch.memberships.find(({ name }) => this.known.isFull(name));
+    if (full !== undefined) return this.refuseItem(full.first, 'quota_exceeded');
     const unknown = batch.memberships.filter(({ name, slot }) => !this.known.isActive(name, slot));
     fanOut({
       items: unknown,
@@ -159,6 +159,8 @@ class Batch implements AtomicBatch {
       const { membership, index } = item;
       if (answer.code === CODES.session_ended.wire && membership !== undefined) {
         this.known.forgetSlot(membership.name, membership.slot);
+        // Its home said that it lives: it ended just now, or its stub here did. A repeat is told.
+        if (membership.isNew) return this.fault('shard_unavailable');
       }
       return this.refused(index, reply);
     }
@@ -353,6 +355,13 @@ class Batch implements AtomicBatch {
     const isRepeat = this.batch.items.some((item) => item.answer !== undefined && !item.isNew);
     if (code !== 'outcome_unknown') return this.refuse(code);
     this.refuse(isRepeat ? 'outcome_unknown' : 'shard_unavailable');
+  }
+
+  /** Before anything was taken. */
+  private refuseItem(index: number, code: ErrorCode, detail = ''): void {
+    const out = new AnswerBytes(new ArrayBuffer(128));
+    writeFault(out, code, detail);
+    this.over()?.failed(index, out, 0, out.length);
   }
 
   private refuse(code: ErrorCode): void {

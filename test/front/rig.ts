@@ -127,15 +127,6 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   };
 }
 
-function logInto(logged: string[]) {
-  return {
-    info() {},
-    warn: (_: unknown, message: string) => void logged.push(message),
-    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
-      void logged.push(`${message}: ${String(fields.err)}`),
-  };
-}
-
 function routingOf(collector: Collector, requestTimeoutMs: number, process: string): Routing {
   return new Routing(collector, {
     slots: SLOTS,
@@ -145,6 +136,15 @@ function routingOf(collector: Collector, requestTimeoutMs: number, process: stri
     process,
     clock: systemClock,
   });
+}
+
+function logInto(logged: string[]) {
+  return {
+    info() {},
+    warn: (_: unknown, message: string) => void logged.push(message),
+    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
+      void logged.push(`${message}: ${String(fields.err)}`),
+  };
 }
 
 function linksOf(

@@ -16,6 +16,7 @@ import {
   type Attachment,
   attachmentOf,
   type Claim,
+  claimOf,
   copyOf,
   describeSession,
   type Listener,
@@ -74,6 +75,11 @@ export class TinyLane implements LaneGate {
   speak(): void {
     this.silent = false;
     for (const [lane, batch] of this.kept.splice(0)) this.work(lane, batch);
+  }
+
+  /** Who waits over the connection keeps its place. */
+  gone(connection: number): void {
+    this.queues.forget(connection);
   }
 
   /** It serves the slots no longer: who waits or watches there is told so. */
@@ -293,18 +299,7 @@ export class TinyLane implements LaneGate {
   }
 
   private grant(key: Buffer, token: string, op: Op): void {
-    const ttlMs = op.ttlMs || 30_000;
-    const claim: Claim = {
-      key,
-      token,
-      ttlMs,
-      fencingToken: ++this.counter,
-      owner: Buffer.from(op.bytes.slice(op.ownerAt, op.ownerAt + op.ownerLength)),
-      metadata: Buffer.from(op.bytes.slice(op.metadataAt, op.metadataAt + op.metadataLength)),
-      until: this.now() + ttlMs,
-      slot: op.slot,
-      listener: listenerOf(op),
-    };
+    const claim = claimOf(op, key, token, ++this.counter, this.now());
     this.claims.set(key.toString('hex'), claim);
     this.changed.add(key.toString('hex'));
     this.tell(claim, 201, op);
