@@ -13,8 +13,11 @@
  * Where it may stop, and what is left then:
  *
  *   home says session_ended on the join     nothing was taken
- *   the slot has no stub, where this        joined anew, once: the session may
- *   process knew of one                     still be alive elsewhere
+ *   the slot has no stub, where this        joined anew: the session may still be
+ *   process knew of one                     alive elsewhere
+ *   the slot makes no stub, as one of the   joined anew: the session ended, or,
+ *   session has ended there lately          when an unused stub was not renewed
+ *                                           in time, shard_unavailable for a while
  *   the slot has no stub, where home says   session_ended; the next keep-alive
  *   that it is active                       finds the same and ends the session
  *   the acquire is refused                  a pending slot, perhaps with an
@@ -43,6 +46,9 @@ export interface SessionAcquireSettings {
   readonly standing: Taker;
 }
 
+/** A home that has said twice that the session lives is not asked again. */
+const JOINS_MAX = 2;
+
 const op = new Op();
 const answer = new Answer();
 const faults = new AnswerBytes(new ArrayBuffer(256));
@@ -63,8 +69,8 @@ export class SessionAcquire implements Handle {
   private target: Target | undefined;
   private state: 'joining' | 'acquiring' | 'activating' | 'over' = 'joining';
   private wait: Handle | undefined;
-  /** Home has not been asked: the slot is active as far as this process knows. */
-  private isGuess = false;
+  /** How often home was asked; 0: the slot is active as far as this process knows. */
+  private joins = 0;
   private isNew = false;
   private ttlMs = 0;
 
@@ -89,10 +95,7 @@ export class SessionAcquire implements Handle {
     const { known, name, slot } = this;
     if (known.isFull(name)) this.calls.defer(() => this.fault('quota_exceeded'));
     else if (!known.isActive(name, slot)) this.join();
-    else {
-      this.isGuess = true;
-      if (!this.acquire()) return undefined;
-    }
+    else if (!this.acquire()) return undefined;
     return this;
   }
 
@@ -111,7 +114,8 @@ export class SessionAcquire implements Handle {
 
   private join(): void {
     this.state = 'joining';
-    this.name.atHome(op, Kind.sessionJoin, this.receivedAt, this.slot);
+    this.joins++;
+    this.name.atHome(op, Kind.sessionJoin, this.lastStepsFrom(), this.slot);
     this.calls.call(op, Again.unknown, (reply) => this.joined(reply));
   }
 
@@ -154,10 +158,9 @@ export class SessionAcquire implements Handle {
     const { known, name, slot } = this;
     if (answer.code === CODES.session_ended.wire) {
       known.forgetSlot(name, slot);
-      if (this.isGuess) {
-        this.isGuess = false;
-        return this.join();
-      }
+      if (this.joins === 0 || (this.isNew && this.joins < JOINS_MAX)) return this.join();
+      // Its home says that it lives, and does not count on this slot, where a stub of it has just ended.
+      if (this.isNew) return this.fault('shard_unavailable');
     }
     if (answer.code !== 0 || !this.isNew) {
       if (answer.code === 0) known.activated(name, slot);

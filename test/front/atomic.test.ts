@@ -79,6 +79,12 @@ function once(kind: number, fate: Fate, skip = 0): void {
   model.fate = (op) => (op.kind === kind && left-- === 0 ? fate : { delayMs: 1 });
 }
 
+/** All that is in a slot is gone, as after its end. */
+function loseClaims(slot: number): void {
+  for (const [key, stub] of model.stubs) if (stub.slot === slot) model.stubs.delete(key);
+  for (const [key, claim] of model.claims) if (claim.slot === slot) model.claims.delete(key);
+}
+
 function expectNothingLeft(): void {
   expect(model.stubs.size).toBe(0);
   expect(a.connections.open).toBe(0);
@@ -138,6 +144,16 @@ describe('a batch', () => {
     clock.advance(60);
     expect(asked.told).toMatchObject([{ index: 4, code: 'lock_held' }]);
     expect(held(of)).toEqual(of.map(() => true));
+  });
+
+  test('takes what is missing in a slot where it holds one', () => {
+    const [name] = names(1);
+    const other = Array.from({ length: 500 }, (_, i) => `x-${i}`).find((x) => slotOf(x) === slotOf(name))!;
+    take([name]);
+    const [token] = tokens;
+    const asked = a.batch([acquireOp(name, token, '', TTL_MS), acquireOp(other, freshToken(), '', TTL_MS)]);
+    clock.advance(60);
+    expect(asked.told[0].held!.map(({ status }) => status)).toEqual([200, 201]);
   });
 
   test('is told again to a repeat', () => {
@@ -209,15 +225,48 @@ describe('when it goes wrong', () => {
   test('a slot whose pending claims are gone: what was confirmed is released', () => {
     const of = names(4);
     model.fate = (op) => {
-      if (op.kind === Kind.confirm && op.slot === slotOf(of[2])) {
-        for (const [key, stub] of model.stubs) if (stub.slot === op.slot) model.stubs.delete(key);
-        model.claims.delete(lockKey(of[2]));
-      }
+      if (op.kind === Kind.confirm && op.slot === slotOf(of[2])) loseClaims(op.slot);
       return { delayMs: 1 };
     };
     const asked = take(of);
     expect(asked.told).toEqual([{ held: undefined, index: -1, code: 'shard_unavailable' }]);
     expect(model.claims.size).toBe(0);
+    expectNothingLeft();
+  });
+
+  test('a confirm that was none, and now there is nothing to confirm: nothing is kept', () => {
+    const of = names(4);
+    once(Kind.confirm, { delayMs: 1, drop: true }, 1);
+    const { fate } = model;
+    let isGone = false;
+    model.fate = (op) => {
+      const its = fate(op);
+      if (its.drop) isGone = true;
+      if (its.drop) loseClaims(op.slot);
+      return its;
+    };
+    const asked = take(of);
+    clock.advance(100);
+    expect(isGone).toBe(true);
+    expect(asked.told).toEqual([{ held: undefined, index: -1, code: 'shard_unavailable' }]);
+    expect(model.claims.size).toBe(0);
+    expectNothingLeft();
+  });
+
+  test('nobody tells whether what was confirmed could be taken back: unknown', () => {
+    const of = names(4);
+    let isLost = false;
+    model.fate = (op) => {
+      if (op.kind === Kind.confirm && op.slot === slotOf(of[2]) && !isLost) {
+        isLost = true;
+        loseClaims(op.slot);
+      }
+      return { delayMs: 1, drop: op.kind === Kind.release };
+    };
+    const asked = take(of);
+    clock.advance(3_000);
+    expect(asked.told).toEqual([{ held: undefined, index: -1, code: 'outcome_unknown' }]);
+    expect(held(of)).toEqual([true, true, false, true]);
     expectNothingLeft();
   });
 

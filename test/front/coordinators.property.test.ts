@@ -177,6 +177,7 @@ class World {
         if (told.code === 'outcome_unknown' && repeats > 0) {
           this.later(300, () => this.acquire(id, name, token, repeats - 1));
         }
+        if (told.code === 'session_ended') this.checkEnded(id, this.slotOf(name));
         if (told.code === undefined)
           this.checkClaim(id, name, token, sentAt + told.waitedMs + told.expiresInMs);
         if (told.code === undefined && this.random.next() < 0.5)
@@ -243,6 +244,14 @@ class World {
     const reason = model.ended.get(token);
     if (reason !== 'stubEnd' && reason !== 'released')
       this.wrong(`${name} was told, and is ${reason ?? 'not held'}`);
+  }
+
+  /** A session that ended, or that has lost claims it counted on, for which its next keep-alive ends it. */
+  private checkEnded(id: string, slot: number): void {
+    const home = this.model.sessions.get(homeKey(id));
+    if (home === undefined) return;
+    const isBroken = home.slots.get(slot) === true && !this.model.stubs.has(stubKey(slot, id));
+    if (!isBroken) this.wrong(`${id} lives, but an acquire was told otherwise`);
   }
 
   /** All that a living session counts on lasts as long as was told. */
@@ -336,7 +345,7 @@ test('what is told holds, and nothing is left', () => {
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + count);
       expect(world.problems).toEqual([]);
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
   // The runs have come through all of it.
   for (const outcome of [

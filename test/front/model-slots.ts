@@ -85,6 +85,8 @@ export class ModelSlots {
   underWay = 0;
   underWayMax = 0;
   requestTimeoutMs = 2_000;
+  /** When stubs ended: for a while none is made in their place. */
+  private readonly closed = new Map<string, number>();
   private readonly turn: Float64Array;
   private soonest = 0;
   private counter = 0;
@@ -206,13 +208,13 @@ export class ModelSlots {
     }
     if (this.ended.has(token) && this.ended.get(token) !== 'unconfirmed') return this.refuse('not_held');
     const prefix = key.slice(0, key.lastIndexOf('\0') + 1);
-    const session = this.stubFor(op, `${prefix}\x02`, op.sessionAt, op.sessionLength, op.ttlMs);
-    if (session === null) return this.refuse('session_ended');
+    const sessionKey = `${prefix}\x02${this.text(op.sessionAt, op.sessionLength)}`;
+    if (!this.mayHang(op, `${op.slot} ${sessionKey}`)) return this.refuse('session_ended');
     if (holder !== undefined) return this.held(holder);
-    const batch =
-      op.batchLength === 0
-        ? undefined
-        : this.stubOf(op.slot, `${prefix}\x03${this.text(op.batchAt, op.batchLength)}`, LIMITS.pendingMs);
+    const batchKey = `${prefix}\x03${this.text(op.batchAt, op.batchLength)}`;
+    if (op.batchLength > 0 && this.wasClosed(`${op.slot} ${batchKey}`)) return this.refuse('not_held');
+    const session = op.sessionLength === 0 ? undefined : this.stubOf(op.slot, sessionKey, op.ttlMs);
+    const batch = op.batchLength === 0 ? undefined : this.stubOf(op.slot, batchKey, LIMITS.pendingMs);
     const ttlMs = session?.ttlMs ?? (op.ttlMs || LIMITS.ttlMsDefault);
     const claim: ModelClaim = {
       key,
@@ -231,13 +233,14 @@ export class ModelSlots {
     this.tellClaim(claim, 201);
   }
 
-  /** The session's stub of an acquire; undefined: it has no session; null: it is missing. */
-  private stubFor(op: Op, kind: string, at: number, length: number, ttlMs: number) {
-    if (length === 0) return undefined;
-    const key = `${kind}${this.text(at, length)}`;
-    const stub = this.stubs.get(`${op.slot} ${key}`);
-    if (stub !== undefined || (op.flags & OpFlag.newStub) === 0) return stub ?? null;
-    return this.stubOf(op.slot, key, ttlMs);
+  /** The stub of its session is there, or may be made. */
+  private mayHang(op: Op, stub: string): boolean {
+    if (op.sessionLength === 0 || this.stubs.has(stub)) return true;
+    return (op.flags & OpFlag.newStub) !== 0 && !this.wasClosed(stub);
+  }
+
+  private wasClosed(id: string): boolean {
+    return this.clock.now() - (this.closed.get(id) ?? -Infinity) < 2 * this.requestTimeoutMs;
   }
 
   private stubOf(slot: number, key: string, ttlMs: number): ModelStub {
@@ -326,7 +329,9 @@ export class ModelSlots {
   }
 
   private endStub(stub: ModelStub, reason: 'expired' | 'stubEnd'): void {
-    this.stubs.delete(`${stub.slot} ${stub.key}`);
+    const id = `${stub.slot} ${stub.key}`;
+    this.stubs.delete(id);
+    this.closed.set(id, this.clock.now());
     for (const claim of stub.claims) {
       this.end(claim, claim.pending === undefined ? reason : 'unconfirmed');
     }

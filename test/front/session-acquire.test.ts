@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { SessionName } from '../../src/front/session-name.ts';
 import type { Target } from '../../src/front/coordination.ts';
 import { Kind, Op, OpFlag } from '../../src/op.ts';
-import { freshToken, homeKey, stubKey } from './coordinator-rig.ts';
+import { freshToken, homeKey, sessionOp, stubKey } from './coordinator-rig.ts';
 import type { Fate } from './model-slots.ts';
 import {
   a,
@@ -44,6 +45,25 @@ describe('an acquire in a session', () => {
     model.sessions.get(homeKey(S))!.slots.clear();
     hold(name);
     expect(model.done[Kind.sessionJoin]).toBe(2);
+  });
+
+  test('waits out the end of a stub that home did not count on', () => {
+    open();
+    const name = nameAway();
+    const slot = slotOf(name);
+    // As left by an acquire that was never activated, and keep-alives that did not reach the slot.
+    hold(name);
+    model.sessions.get(homeKey(S))!.slots.set(slot, false);
+    a.known.forget(SessionName.ofKey(sessionOp(Kind.sessionGet, S)));
+    const stub = model.stubs.get(stubKey(slot, S))!;
+    stub.promisedUntil = clock.now() - 1_000;
+    const early = a.acquire(name, freshToken(), S);
+    clock.advance(20);
+    expect(early.told).toMatchObject([{ status: 503, code: 'shard_unavailable' }]);
+    clock.advance(3_900);
+    a.session(Kind.sessionRenew, S);
+    clock.advance(200);
+    hold(name);
   });
 
   test('says session_ended when home counts on a stub that is gone', () => {

@@ -202,6 +202,25 @@ describe('the end of a session', () => {
     expect(model.claims.size + model.stubs.size).toBe(0);
   });
 
+  test('reaches slots that were joined after it had begun', () => {
+    open();
+    const name = nameAway();
+    model.fate = (op) => {
+      // Right before the end: an acquire that is all but done.
+      if (op.kind === Kind.sessionEnd) {
+        model.fate = () => ({ delayMs: 0 });
+        a.acquire(name, freshToken(), S);
+        clock.advance(0);
+        return { delayMs: 1 };
+      }
+      return { delayMs: 0 };
+    };
+    const ended = a.session(Kind.sessionEnd, S);
+    clock.advance(200);
+    expect(ended.told).toMatchObject([{ status: 204 }]);
+    expect(model.claims.size + model.stubs.size).toBe(0);
+  });
+
   test('is told when the time is up, and goes on behind it', () => {
     open();
     const name = nameAway();
