@@ -61,7 +61,7 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, found, op);
   out.status = 200;
   tellLock(turn, row, out);
-  for (const _holder of holdersOf(turn.slot, row)) out.holders++;
+  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) out.holders++;
 }
 
 export function verify(turn: Turn, found: number, op: Op, out: Outcome): void {
