@@ -23,7 +23,7 @@ import { Announced, NOBODY } from './announced.ts';
 import type { Collector } from './collector.ts';
 import { Forwards } from './forwards.ts';
 import { Guests } from './guests.ts';
-import { LastWords } from './last-words.ts';
+import { type GivingUp, LastWords } from './last-words.ts';
 import { Owners } from './owners.ts';
 import { Parked } from './parked.ts';
 import { Places } from './places.ts';
@@ -49,13 +49,9 @@ export interface Refuser {
 }
 
 /** Who takes ops for other processes. */
-export interface Forwarder {
+export interface Forwarder extends GivingUp {
   /** The op is only valid during the call. `full`: too much is under way to that process. */
   forward(term: TermInfo, op: Op): 'taken' | 'noLink' | 'full';
-  /** What is under way to the process for these slots is given up: nobody will answer it. */
-  abandon(process: string, slots: ReadonlySet<number>): void;
-  /** The same, after a moment for their last answers, for waits and watches: the process owns their slots no longer. */
-  endStanding(process: string, slots: ReadonlySet<number>): void;
 }
 
 const isForwarded = (op: Op): boolean => (op.flags & OpFlag.forwarded) !== 0;

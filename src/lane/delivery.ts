@@ -70,17 +70,15 @@ export class Delivery {
   /** All answers of the round leave as decided. */
   succeed(round: Round, times: RoundTimes): void {
     this.begin(round.count);
-    for (const { slot, row, fencingToken, ttlMs } of round.starts)
-      this.start(slot, row, fencingToken, ttlMs, times);
+    if (round.starts.length > 0) this.start(round, times);
     for (let i = 0; i < round.count; i++) {
       const todo = round.todo[i];
-      if (todo & Todo.arm)
-        this.start(round.slot[i], round.row[i], round.fencingToken[i], round.ttlMs[i], times);
+      if (todo & Todo.arm) this.arm(round, i, times);
       if (todo & Todo.gone) continue;
       if (todo & Todo.times) this.fillTimes(round, i, times);
       this.leave(round, i, times.returnedAt);
     }
-    this.fillPlaces(round, times.returnedAt);
+    if (round.places.length > 0) this.fillPlaces(round, times.returnedAt);
     this.send(round);
   }
 
@@ -122,12 +120,24 @@ export class Delivery {
   }
 
   /** The claim's two ends: what the client is promised, and when the owner frees it (DESIGN §4). */
-  private start(number: number, row: number, fencingToken: number, ttlMs: number, times: RoundTimes): void {
-    const slot = this.host.slotOf(number);
+  private arm(round: Round, i: number, times: RoundTimes): void {
+    const slot = this.host.slotOf(round.slot[i]);
     if (slot === undefined) return;
+    const ttlMs = round.ttlMs[i];
     const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
-    if (slot.claims.arm(row, fencingToken, times.sentAt + ttlMs, freeAt))
-      this.host.armed(number, row, freeAt);
+    if (slot.claims.arm(round.row[i], round.fencingToken[i], times.sentAt + ttlMs, freeAt)) {
+      this.host.armed(round.slot[i], round.row[i], freeAt);
+    }
+  }
+
+  /** The same for rows without an answer of their own: before all others, whose times may be theirs. */
+  private start(round: Round, times: RoundTimes): void {
+    for (const { slot: number, row, fencingToken, ttlMs } of round.starts) {
+      const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
+      const claims = this.host.slotOf(number)?.claims;
+      if (claims?.arm(row, fencingToken, times.sentAt + ttlMs, freeAt) === true)
+        this.host.armed(number, row, freeAt);
+    }
   }
 
   private fillPlaces(round: Round, now: number): void {
