@@ -113,9 +113,6 @@ class Batch implements AtomicBatch {
   private begin(): void {
     const { batch } = this;
     if (batch.bytes > LIMITS.batchBytesMax) return this.refuse('too_large');
-    if (batch.twice >= 0) {
-      return this.refuseItem(batch.twice, 'bad_request', 'the name stands in an atomic batch already');
-    }
     const full = batch.memberships.find(({ name }) => this.known.isFull(name));
     if (full !== undefined) return this.refuseItem(full.first, 'quota_exceeded');
     const unknown = batch.memberships.filter(({ name, slot }) => !this.known.isActive(name, slot));
@@ -358,9 +355,9 @@ class Batch implements AtomicBatch {
   }
 
   /** Before anything was taken. */
-  private refuseItem(index: number, code: ErrorCode, detail = ''): void {
+  private refuseItem(index: number, code: ErrorCode): void {
     const out = new AnswerBytes(new ArrayBuffer(128));
-    writeFault(out, code, detail);
+    writeFault(out, code);
     this.over()?.failed(index, out, 0, out.length);
   }
 

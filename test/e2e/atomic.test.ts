@@ -1,7 +1,13 @@
 /** Atomic batches: all of them or none, within a tag and over all slots. */
 import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
+import type { HttpClient } from './http.ts';
 import { onEachStore } from './stores.ts';
+
+async function heldOf(http: HttpClient, names: readonly string[]): Promise<string[]> {
+  const { body } = await http.batch(names.map((name) => ({ op: 'get', name })));
+  return names.filter((_, i) => body.results[i].held);
+}
 
 onEachStore('atomic batches', (stage) => {
   const acquires = (names: readonly string[], more: object = {}) =>
@@ -48,6 +54,28 @@ onEachStore('atomic batches', (stage) => {
     const tokens = (answer: typeof first) =>
       answer.body.results.map(({ fencingToken }: { fencingToken: number }) => fencingToken);
     expect(tokens(again)).toEqual(tokens(first));
+  });
+
+  test('a thousand locks, or none', async () => {
+    const { http } = stage;
+    const names = spread('thousand', 1_000);
+    const other = await http.acquire(names[700]);
+    const refused = await http.batch(acquires(names), { atomic: true });
+    expect([refused.status, refused.body.code, refused.body.index]).toEqual([409, 'lock_held', 700]);
+    expect(await heldOf(http, names)).toEqual([names[700]]);
+    await http.release(names[700], other.body.lockToken);
+    expect((await http.batch(acquires(names), { atomic: true })).status).toBe(200);
+    expect(await heldOf(http, names)).toEqual(names);
+  });
+
+  test('in a session they end with it', async () => {
+    const { http } = stage;
+    const { sessionId } = (await http.call('POST', '/v1/sessions')).body;
+    const names = spread('session', 50);
+    const taken = await http.batch(acquires(names, { sessionId }), { atomic: true });
+    for (const result of taken.body.results) expect(result).toMatchObject({ status: 201, sessionId });
+    expect((await http.call('DELETE', `/v1/sessions/${sessionId}`)).status).toBe(204);
+    expect(await heldOf(http, names)).toEqual([]);
   });
 
   test('batches that want the same names in other orders never deadlock, and never share', async () => {
