@@ -34,8 +34,9 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
 import { type Answer, AnswerBytes } from '../protocol/answer.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import { type AtomicItem, BatchItems, type BatchPart, type Membership } from './atomic-items.ts';
-import { Again, type Calls, type Done, type Reply, writeFault } from './calls.ts';
+import { Again, type Calls, type Done, type Reply } from './calls.ts';
 import type { AtomicBatch, AtomicBatches, BatchTarget } from './coordination.ts';
 import { fanOut } from './fan-out.ts';
 import type { KnownSessions } from './known-sessions.ts';
@@ -357,7 +358,7 @@ class Batch implements AtomicBatch {
   /** Before anything was taken. */
   private refuseItem(index: number, code: ErrorCode): void {
     const out = new AnswerBytes(new ArrayBuffer(128));
-    writeFault(out, code);
+    writeRefusal(out, 0, code);
     this.over()?.failed(index, out, 0, out.length);
   }
 
