@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type ClaimSource, ClaimTable } from '../../src/lock/claims.ts';
+import { MODE_UNIT, RowFlag } from '../../src/lock/rows.ts';
+import { Mode } from '../../src/op.ts';
 
 interface Fields {
   readonly key: string;
@@ -74,6 +76,58 @@ describe('a row', () => {
     expect(claims.freeAt(row)).toBe(Infinity);
     expect(claims.timerAt(row)).toBe(0);
     expect(claims.textBytes).toBe(1 + 7 + 256 + 1_024);
+  });
+
+  it('that is not the first of its lock is found by its number, until it is', () => {
+    const claims = new ClaimTable();
+    const first = claims.insert(source(fields('k')), 5, 1_000);
+    const second = claims.insert(
+      source(fields('k', { token: 'another' })),
+      2 ** 40 + 7,
+      1_000,
+      RowFlag.byNumber,
+    );
+    expect(find(claims, 'k')).toBe(first);
+    expect(claims.findFenced(spread('k'), 2 ** 40 + 7)).toBe(second);
+    expect(claims.findFenced(spread('j'), 2 ** 40 + 7)).toBe(0);
+    expect(claims.findFenced(spread('k'), 7)).toBe(0);
+    claims.remove(first);
+    expect(find(claims, 'k')).toBe(0);
+    claims.becomeFirst(second);
+    expect(find(claims, 'k')).toBe(second);
+    expect(claims.findFenced(spread('k'), 2 ** 40 + 7)).toBe(second);
+    claims.remove(second);
+    expect([claims.count, claims.textBytes]).toEqual([0, 0]);
+  });
+
+  it('keeps what few rows have behind its texts, whatever their length', () => {
+    for (let length = 1; length < 9; length++) {
+      const claims = new ClaimTable();
+      const from = { ...source(fields('k'.repeat(length), { owner: 'o' })), limit: 10_000 };
+      const stub = claims.insert(source(fields('stub')), 1, 2_000);
+      const batch = claims.insert(source(fields('batch')), 2, 3_000);
+      const flags = RowFlag.onStub | RowFlag.pending | (Mode.semaphore * MODE_UNIT);
+      const row = claims.insert(from, 3, 1_000, flags, stub, batch);
+      expect([claims.stub(row), claims.batch(row), claims.limit(row)]).toEqual([stub, batch, 10_000]);
+      claims.arm(batch, 2, 10, 20);
+      claims.arm(stub, 1, 30, 40);
+      expect([claims.hasOwnTime(row), claims.promisedUntil(row), claims.freeAt(row)]).toEqual([
+        false,
+        10,
+        20,
+      ]);
+      expect(claims.arm(row, 3, 1, 1)).toBe(false);
+      claims.setFlags(row, claims.flags(row) & ~RowFlag.pending);
+      expect([claims.batch(row), claims.stub(row), claims.termMs(row)]).toEqual([0, stub, 2_000]);
+      expect([claims.promisedUntil(row), claims.freeAt(row), claims.mode(row)]).toEqual([30, 40, 2]);
+      claims.setMetadata(row, encoder.encode('{}'), 0, 2);
+      expect([claims.metadataLength(row), claims.limit(row), claims.isPlain(row)]).toEqual([
+        2,
+        10_000,
+        false,
+      ]);
+      expect(claims.isPlain(stub)).toBe(true);
+    }
   });
 
   it('is armed only as the claim that it was then', () => {

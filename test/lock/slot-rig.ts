@@ -112,7 +112,9 @@ export class SlotRig {
     for (const { row, number } of rows.sort((a, b) => a.number - b.number)) {
       if (!claims.is(row, number)) continue;
       if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
-      expire(this.slot, row, this.now, this.effects, this.witness);
+      if ((this.timers.get(row) ?? Infinity) <= this.now) this.timers.delete(row);
+      const again = expire(this.slot, row, this.now, this.effects, this.witness);
+      if (again > 0 && again < Infinity) this.setTimer(row, again);
       this.work();
     }
   }
@@ -174,7 +176,8 @@ export class SlotRig {
   }
 
   private work(): void {
-    while (this.slot.hasWork) {
+    for (let rounds = 0; this.slot.hasWork; rounds++) {
+      if (rounds > 1_000) throw new Error('work that never ends');
       if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
       work(this.slot, this.now, this.effects, this.witness, 1);
     }
