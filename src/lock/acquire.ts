@@ -6,12 +6,13 @@
  */
 import { LIMITS } from '../limits.ts';
 import { type Op, OpFlag, STUB_KEY } from '../op.ts';
-import { settle } from './endings.ts';
+
 import { endHangsOver, findHangs, makeHangs, stubKey } from './hangs.ts';
 import { oldestHolder } from './lock-view.ts';
 import type { Outcome } from './outcome.ts';
 import { grantWaiting, isGrantable, positionOf } from './queue.ts';
 import { RowKind } from './rows.ts';
+import { settle } from './settle.ts';
 import { addRow, findToken, mayJoin } from './transitions.ts';
 import type { Turn } from './turn.ts';
 

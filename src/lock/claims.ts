@@ -206,8 +206,9 @@ export class ClaimTable extends RowFields {
    * claim is to be looked at then.
    */
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
-    if (!this.is(row, fencingToken) || !this.isArmed(row)) return false;
     const at = row - this.base;
+    if (at <= 0 || this.f64[at] !== fencingToken) return false;
+    if (this.u32[2 * at + MORE] > 0xffff && !this.isArmed(row)) return false;
     if (this.f64[at + PROMISED] === 0)
       this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
     this.f64[at + PROMISED] = promisedUntil;
@@ -225,7 +226,6 @@ export class ClaimTable extends RowFields {
 
   /** Its times are those of a round: not a row on a stub, a waiter, a delay. */
   private isArmed(row: number): boolean {
-    if (this.isPlain(row)) return true;
     const kind = this.kind(row);
     return this.hasOwnTime(row) && kind !== RowKind.waiter && kind !== RowKind.delay;
   }

@@ -1,46 +1,11 @@
 /**
  * How claims end: by their time, by a release, by force, or with the session or
- * the batch that they hang on. What that lets go is granted at once, as far as
- * the entry has room.
+ * the batch that they hang on. Who gets what that lets go, queue.ts tells.
  */
-import type { Op } from '../op.ts';
-import { OWN_BYTES_MAX, SHORT_EFFECT_BYTES_MAX } from './effects.ts';
-import { finishDelay, grantWaiting } from './queue.ts';
 import { EndReason, RowKind } from './rows.ts';
 import { closeStub, endClaim, endOnStub, lockDelayMs } from './transitions.ts';
 import type { Turn } from './turn.ts';
 import { LostEvent } from './witness.ts';
-
-/** Holders that one op looks through for some that are over; timers find the rest, a lane tick later. */
-const HOLDERS_LOOKED_AT_MAX = 64;
-
-/**
- * Ends what is over on the lock of `row`, the lock of `op`, and grants what has
- * come free. Leaves the room that the op needs itself. Returns a row of the lock
- * as it is then, 0 = it has none.
- */
-export function settle(turn: Turn, row: number, op: Op): number {
-  const { slot, now, effects } = turn;
-  const { claims } = slot;
-  if (row === 0) return 0;
-  const crowd = slot.crowdOf(row);
-  if (crowd === undefined) {
-    if (claims.freeAt(row) > now) return row;
-    endOver(turn, row);
-  } else {
-    const room = OWN_BYTES_MAX + 2 * SHORT_EFFECT_BYTES_MAX;
-    let looked = 0;
-    for (const holder of crowd.holders) {
-      if (++looked > HOLDERS_LOOKED_AT_MAX || effects.room() < room) break;
-      // A stub takes others with it, of which the last one stood alone when it went.
-      if (claims.lives(holder) && claims.freeAt(holder) <= now) endOver(turn, holder);
-    }
-    grantWaiting(turn, crowd, OWN_BYTES_MAX);
-    if (crowd.delay !== 0 && claims.freeAt(crowd.delay) <= now && effects.room() >= room)
-      finishDelay(turn, crowd.delay);
-  }
-  return claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0);
-}
 
 /** The time of this claim, its session's or its batch's is over. */
 export function endOver(turn: Turn, row: number): void {

@@ -4,11 +4,12 @@
  */
 import type { Op } from '../op.ts';
 import { tellLock } from './acquire.ts';
-import { endHolder, endOver, endTold, settle } from './endings.ts';
+import { endHolder, endOver, endTold } from './endings.ts';
 import { holdersOf } from './lock-view.ts';
 import type { Outcome } from './outcome.ts';
 import { grantWaiting, leaveQueue } from './queue.ts';
 import { EndReason, RowKind, WithdrawReason } from './rows.ts';
+import { settle } from './settle.ts';
 import type { Slot } from './slot.ts';
 import { findToken } from './transitions.ts';
 import type { Turn } from './turn.ts';

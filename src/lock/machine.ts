@@ -17,7 +17,7 @@
  * they tell is then as durable as everything else of their round.
  *
  * Nearly all ops are about a lock with one exclusive holder and nothing else.
- * They are decided here, without anything that others need; see `isPlain`.
+ * They are decided here, without anything that others need.
  */
 import { LIMITS } from '../limits.ts';
 import { Kind, type Op, OpFlag } from '../op.ts';
@@ -54,21 +54,41 @@ export function apply(
   witness: Witness,
 ): void {
   out.reset();
-  const row = slot.claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0);
-  if (op.kind <= Kind.verify && isPlain(slot, row, op)) decidePlain(slot, row, op, now, effects, out);
-  else decide(slot, row, op, now, effects, out, witness);
+  const { claims } = slot;
+  let row = claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0);
+  if (
+    op.kind > Kind.verify ||
+    (op.flags & MORE_FLAGS) !== 0 ||
+    op.principalLength !== 0 ||
+    (op.kind === Kind.acquire && !op.isPlain) ||
+    (row !== 0 && !claims.isPlain(row)) ||
+    slot.watched.count !== 0
+  )
+    return decide(slot, row, op, now, effects, out, witness);
+  // Neither op nor lock has anything but one exclusive claim, and nobody else is to hear of it.
+  if (row !== 0 && claims.ownFreeAt(row) <= now) {
+    endPlain(slot, row, EndReason.expired, now, effects);
+    out.changed = true;
+    row = 0;
+  }
+  switch (op.kind) {
+    case Kind.acquire:
+      return acquirePlain(slot, row, op, now, effects, out);
+    case Kind.renew:
+      return renewPlain(slot, row, op, effects, out);
+    case Kind.release:
+      return releasePlain(slot, row, op, now, effects, out);
+    case Kind.get:
+      out.status = 200;
+      out.holders = row === 0 ? 0 : 1;
+      if (row !== 0) out.tell(claims, row);
+      return;
+    default:
+      return verifyPlain(slot, row, op, out);
+  }
 }
 
-/** Neither op nor lock has anything but one exclusive claim, and nobody else is to hear of it. */
-function isPlain(slot: Slot, row: number, op: Op): boolean {
-  return (
-    (op.flags & MORE_FLAGS) === 0 &&
-    op.isPlain &&
-    (row === 0 || slot.claims.isPlain(row)) &&
-    slot.watched.size === 0
-  );
-}
-
+/** What may be more than that. */
 function decide(
   slot: Slot,
   row: number,
@@ -182,38 +202,6 @@ export function detach(slot: Slot, connection: number, now: number, witness: Wit
 }
 
 // ---- one exclusive holder and nothing else
-
-function decidePlain(
-  slot: Slot,
-  found: number,
-  op: Op,
-  now: number,
-  effects: EffectWriter,
-  out: Outcome,
-): void {
-  const { claims } = slot;
-  let row = found;
-  if (row !== 0 && claims.freeAt(row) <= now) {
-    endPlain(slot, row, EndReason.expired, now, effects);
-    out.changed = true;
-    row = 0;
-  }
-  switch (op.kind) {
-    case Kind.acquire:
-      return acquirePlain(slot, row, op, now, effects, out);
-    case Kind.renew:
-      return renewPlain(slot, row, op, effects, out);
-    case Kind.release:
-      return releasePlain(slot, row, op, now, effects, out);
-    case Kind.get:
-      out.status = 200;
-      out.holders = row === 0 ? 0 : 1;
-      if (row !== 0) out.tell(claims, row);
-      return;
-    default:
-      return verifyPlain(slot, row, op, out);
-  }
-}
 
 function acquirePlain(
   slot: Slot,

@@ -16,6 +16,7 @@ import { LIMITS } from '../limits.ts';
 import { Mode, type Op } from '../op.ts';
 import type { Crowd } from './crowd.ts';
 import { SHORT_EFFECT_BYTES_MAX } from './effects.ts';
+import { close } from './endings.ts';
 import { EndReason, WithdrawReason } from './rows.ts';
 import type { Slot } from './slot.ts';
 import { endDelay, promote, withdraw } from './transitions.ts';
@@ -75,6 +76,11 @@ export function grantWaiting(turn: Turn, crowd: Crowd, reserve: number): void {
     }
     if (claims.freeAt(row) <= now && row !== turn.self) {
       giveUp(turn, row);
+      continue;
+    }
+    const stub = claims.stub(row);
+    if (stub !== 0 && claims.freeAt(stub) <= now) {
+      close(turn, stub, EndReason.expired);
       continue;
     }
     const verdict = look(slot, crowd, row, passed);

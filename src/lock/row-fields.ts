@@ -74,6 +74,10 @@ export abstract class RowFields extends Arena {
   freeAt(row: number): number {
     return this.f64[this.timeRow(row) - this.base + FREE];
   }
+  /** Of a row that hangs on no stub the same, sooner told. */
+  ownFreeAt(row: number): number {
+    return this.f64[row - this.base + FREE];
+  }
   /** Of a row that no round arms: a waiter, a delay. */
   setFreeAt(row: number, at: number): void {
     this.f64[row - this.base + FREE] = at;

@@ -18,6 +18,28 @@ const CLAIM_BYTES = 18;
 const ENDED_BYTES = 11;
 const FRAME_BYTES = 32;
 
+/** Keys (latin1) that are watched, by whatever the lane keeps of them. Its count costs one load, unlike a Map's size. */
+class WatchedKeys extends Map<string, unknown> {
+  count = 0;
+
+  override set(key: string, value: unknown): this {
+    super.set(key, value);
+    this.count = this.size;
+    return this;
+  }
+
+  override delete(key: string): boolean {
+    const had = super.delete(key);
+    this.count = this.size;
+    return had;
+  }
+
+  override clear(): void {
+    super.clear();
+    this.count = 0;
+  }
+}
+
 export class Slot {
   readonly number: number;
   /** Number of the last effect, 0 = none yet. */
@@ -41,8 +63,8 @@ export class Slot {
   /** Who waits for the answer, by the row of a waiter; one without is detached. */
   readonly attached = new Map<number, Waiter>();
   readonly listeners = new Map<number, Listener>();
-  /** The lane's: by key (latin1) what is watched. The machine only looks whether there is something. */
-  readonly watched = new Map<string, unknown>();
+  /** The lane's. The machine only looks whether a key is there. */
+  readonly watched = new WatchedKeys();
   /** Locks whose waiters are still to be granted what has come free: see `work`. */
   readonly backlog = new Set<Crowd>();
 

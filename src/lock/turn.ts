@@ -35,7 +35,7 @@ export class Turn {
   /** A get of the lock of `row` shows something else from now on. */
   changed(row: number): void {
     const { slot } = this;
-    if (slot.watched.size === 0) return;
+    if (slot.watched.count === 0) return;
     const { claims } = slot;
     const key = latin1(claims.bytes, claims.keyAt(row), claims.keyLength(row));
     if (slot.watched.has(key)) this.witness.changed(slot, key);

@@ -164,7 +164,7 @@ describe('random histories of plain claims', () => {
       fc.property(history, (steps) => {
         run(steps, false);
       }),
-      { numRuns: Math.ceil(RUNS / 3) },
+      { numRuns: Math.ceil(RUNS / 5) },
     );
   }, 600_000);
 });

@@ -149,8 +149,13 @@ export class ReferenceSlot {
       this.endDelay(lock);
     }
     for (const waiter of [...lock.waiters]) {
+      if (!lock.waiters.includes(waiter)) continue;
       if (waiter.until <= this.now && waiter !== self) {
         this.timeOut(lock, waiter);
+        continue;
+      }
+      if (waiter.session !== undefined && waiter.session.times.freeAt <= this.now) {
+        this.closeStub(waiter.session);
         continue;
       }
       const ahead = lock.waiters.slice(0, lock.waiters.indexOf(waiter));

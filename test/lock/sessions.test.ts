@@ -166,6 +166,19 @@ describe('the end of a stub', () => {
     expect(run('stubEnd', { session: S })).toEqual({ ...run('stubEnd', { session: S }), status: 200 });
   });
 
+  it('is noticed before a waiter of it is granted anything', () => {
+    rig = new SlotRig();
+    take('a', '1', { ...onS, ttlMs: 1_000 });
+    take('b', 'h', { ttlMs: 2_000 });
+    rig.trip();
+    take('b', '2', { session: S, waitMs: 60_000, attempt: 2 });
+    rig.heard = [];
+    rig.now += 5_000;
+    expect(rig.run({ kind: 'renew', name: 'b', token: 'uuid:2' }).code).toBe('not_held');
+    expect(rig.heard).toEqual([{ what: 'refused', of: 2, more: 'session_ended' }]);
+    expect(rig.slot.claims.count).toBe(0);
+  });
+
   it('by its time does the same', () => {
     rig.trip();
     rig.now += LIMITS.ttlMsDefault + ttlPadMs(LIMITS.ttlMsDefault);
