@@ -22,13 +22,24 @@ interface Options {
 
 const OTHERS = { workload: 'acquire-release', warmupSeconds: 1, names: 8_192 } as const;
 const LOOK_MS = 250;
+const START_MS = 5_000;
+const PAUSES_TOLD = 8;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Pauses of the collector, all threads, in ms: what `--trace-gc` has written so far. */
-function pausesOf(output: string): number[] {
-  const pattern = /: (?:Scavenge|Mark-Compact|Mark-sweep)[^\n]* MB, (?:pooled: [\d.]+ MB, )?([\d.]+) \/ /g;
-  return [...output.matchAll(pattern)].map(([, ms]) => Number(ms));
+/** The longest pauses of the collector, all threads, as `--trace-gc` has written them; the start of the process left out. */
+function longestPauses(output: string): string[] {
+  const pattern =
+    /\[\d+:(0x[0-9a-f]+)[^\]]*\] +(\d+) ms: (\S+)[^\n]*? ([\d.]+) \([^\n]* MB, (?:pooled: [\d.]+ MB, )?([\d.]+) \/ /g;
+  return [...output.matchAll(pattern)]
+    .map(([, thread, at, kind, heap, ms]) => ({ thread, at: Number(at), kind, heap, ms: Number(ms) }))
+    .filter(({ at }) => at > START_MS)
+    .toSorted((a, b) => b.ms - a.ms)
+    .slice(0, PAUSES_TOLD)
+    .map(
+      ({ thread, at, kind, heap, ms }) =>
+        `${ms} ms (${kind}, thread ${thread.slice(-6)}, heap ${heap} MB, at ${(at / 1_000).toFixed(0)} s)`,
+    );
 }
 
 /** Resolves once no more than `rest` claims are held; returns how long the fall from the first to the last took, in s. */
@@ -74,8 +85,7 @@ async function run(options: Options, folder: string, etcd: EtcdCluster[]): Promi
     await others(server, options, 'while they run out');
     say(`all of them were gone ${(await gone).toFixed(1)} s after the first`);
     await others(server, options, 'afterwards');
-    const pauses = pausesOf(server.output).toSorted((a, b) => b - a);
-    say(`longest pauses of the garbage collector: ${pauses.slice(0, 5).join(', ')} ms of ${pauses.length}`);
+    say(`longest pauses of the garbage collector:\n  ${longestPauses(server.output).join('\n  ')}`);
   } finally {
     await server.stop();
   }
