@@ -11,7 +11,6 @@
  * worst client that keeps the contract.
  */
 import type { Clock } from '../../src/clock.ts';
-import { LIMITS } from '../../src/limits.ts';
 import { describe } from './checker.ts';
 import type { Claim, History, OpName, OpRecord } from './history.ts';
 import type { Random } from './random.ts';
@@ -386,5 +385,5 @@ export class Actor {
   }
 }
 
-/** The longest that a copy of a request may be under way, so that it comes before its token is forgotten. */
-export const COPY_MS_MAX = LIMITS.requestTimeoutMsDefault * 0.4;
+/** The longest that a copy of a request may be under way, so that it comes before its token is forgotten: in request time-outs. */
+export const COPY_SHARE_MAX = 0.4;

@@ -17,14 +17,15 @@ import { refusal, type Reply, type Request } from './request.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
 import { SimClock } from './sim-clock.ts';
 
-/** Between clients and processes. Probabilities are per frame; times in ms. */
+/** Between clients and processes. Probabilities are per frame. */
 export interface ClientNetwork {
   readonly delayMs: number;
   readonly loseRequest: number;
   readonly loseReply: number;
   readonly duplicate: number;
   readonly late: number;
-  readonly lateMsMax: number;
+  /** In request time-outs. */
+  readonly lateShareMax: number;
   /** The client asks another process than it mostly does. */
   readonly astray: number;
 }
@@ -35,7 +36,7 @@ export const CALM_CLIENTS: ClientNetwork = {
   loseReply: 0,
   duplicate: 0,
   late: 0,
-  lateMsMax: 0,
+  lateShareMax: 0,
   astray: 0.05,
 };
 
@@ -271,7 +272,8 @@ export class Cluster {
     frame: readonly Request[],
     reply: (index: number, reply: Reply) => void,
   ): Way {
-    const { late, lateMsMax, loseRequest, duplicate } = this.clientNetwork;
+    const { late, lateShareMax, loseRequest, duplicate } = this.clientNetwork;
+    const lateMsMax = lateShareMax * this.options.requestTimeoutMs;
     const isLate = random.chance(late);
     const wire = isLate ? this.#newWire(usual.process) : usual;
     const extraMs = isLate ? random.between(0, lateMsMax) : 0;

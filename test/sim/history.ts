@@ -81,6 +81,7 @@ export type Rule =
   | 'linearizability'
   | 'stale token'
   | 'repeat'
+  | 'refused'
   | 'freed early'
   | 'freed late'
   | 'one owner'

@@ -78,8 +78,8 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/term.ts',
     find: "      const end = await this.settle(sentAt);\n      if (end === 'gone') return maybeThere ? 'lostUnknown' : 'lost';",
     replace: "      const end = await this.settle(sentAt);\n      if (end === 'gone') return 'lost';",
-    profile: 'everything',
-    seeds: 300,
+    profile: 'leases',
+    seeds: 40,
   },
   {
     name: 'a commit of a term that is gone is taken for done',
@@ -102,8 +102,8 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/shard-lane.ts',
     find: '    if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);\n',
     replace: '    void flight;\n',
-    profile: 'everything',
-    seeds: 600,
+    profile: 'leases',
+    seeds: 40,
   },
   {
     name: 'a slot is taken over without a look at its owner',
@@ -124,6 +124,13 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: 'compares.push({ key: termKey(me.term), modRevision: 0 }), compares.pop(), void modRevision;',
     profile: 'everything',
     seeds: 300,
+  },
+  {
+    name: 'a term that does not know that it is over claims again what it serves',
+    file: 'src/lane/takeover.ts',
+    find: 'if (me.serves(slot)) continue;',
+    replace: 'if (me.serves(slot) && record.owner === me.term) continue;',
+    tests: 'test/lane/takeover.test.ts',
   },
   {
     name: 'the journal is not replayed',

@@ -2,7 +2,7 @@
  * What goes wrong in a run: the faults that there are, and the workload
  * profiles, each a mix of them.
  */
-import { COPY_MS_MAX } from './client.ts';
+import { COPY_SHARE_MAX } from './client.ts';
 import { CALM_CLIENTS, type ClientNetwork } from './cluster.ts';
 import { CALM, type NetworkFaults } from './model-connection.ts';
 import { CALM_PEERS, type PeerFaults } from './peer-network.ts';
@@ -22,6 +22,8 @@ export interface Faults {
   readonly partition?: number;
   /** Nothing that a store says is heard; often the lease ends meanwhile. */
   readonly deaf?: number;
+  /** That, and what a term without an answer wrote is deleted before the answer comes: it ends, and others take over. */
+  readonly forget?: number;
   readonly outage?: number;
   readonly full?: number;
   readonly storm?: number;
@@ -51,6 +53,10 @@ export interface Profile {
   readonly slowHop?: number;
   /** For how long the terms must have stayed the same before slots move, in ms. */
   readonly settleMs?: number;
+  /** Instead of the default. */
+  readonly requestTimeoutMs?: number;
+  /** How often what dead terms left is deleted, in ms. */
+  readonly sweepEveryMs?: number;
   /** Instead of a time that is longer than any run has patience for. */
   readonly isolatedAfterMs?: number;
 }
@@ -84,7 +90,7 @@ const FLAKY_CLIENTS: ClientNetwork = {
   loseReply: 0.02,
   duplicate: 0.03,
   late: 0.02,
-  lateMsMax: COPY_MS_MAX,
+  lateShareMax: COPY_SHARE_MAX,
   astray: 0.1,
 };
 const FLAKY_PEERS: PeerFaults = {
@@ -157,11 +163,14 @@ export const PROFILES = {
     peers: CALM_PEERS,
   },
   leases: {
-    faults: { endLease: 4, deaf: 4, pauseKeeper: 2, storm: 1 },
-    everyMs: 1_500,
+    faults: { endLease: 4, deaf: 3, forget: 10, pauseKeeper: 2, storm: 1 },
+    everyMs: 1_000,
     store: FLAKY_STORE,
     clients: FLAKY_CLIENTS,
     peers: CALM_PEERS,
+    machinesAtFirst: 2,
+    requestTimeoutMs: 2_500,
+    sweepEveryMs: 300,
   },
   clocks: {
     faults: { stopClock: 3, jumpWall: 1, endLease: 1 },

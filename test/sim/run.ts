@@ -72,10 +72,11 @@ const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
  * Bounds that a run of seconds would never reach are drawn per seed, so that
  * checkpoints, truncation and sweeping take part. The code reads LIMITS at use.
  */
-function drawLimits(random: Random, { settleMs, isolatedAfterMs }: Profile): void {
+function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs }: Profile): void {
   limits.journalBytesMax = random.pick([64 * 1024 * 1024, 20_000, 5_000, 1_000]);
   limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
   limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
+  if (sweepEveryMs !== undefined) limits.sweepEveryMs = sweepEveryMs;
   limits.recordPollMs = random.pick([10_000, 2_000]);
   // Small, also because memory that nobody fills has to be cleared.
   limits.batchSealBytes = random.pick([128 * 1024, 8_192, 4_096, 2_048]);
@@ -109,7 +110,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
     machines: MACHINES,
     lanes: 1 + random.fork('lanes').below(2),
     slots: SLOTS,
-    requestTimeoutMs: LIMITS.requestTimeoutMsDefault,
+    requestTimeoutMs: profile.requestTimeoutMs ?? LIMITS.requestTimeoutMsDefault,
     storeFaults: profile.store,
     clientNetwork: profile.clients,
     peerFaults: profile.peers,

@@ -8,6 +8,7 @@
  *               journals and effects have no gap
  *   exclusion   no lock is granted while it is held
  *   durability  what an answer acknowledged had been written before
+ *   refused     what an answer said had not happened was not written, nor later
  *   freed early no claim ends by time while its client was promised more
  *   freed late  where nothing fails, a claim ends by time soon after its TTL:
  *               counted on, not anew, when its slot is handed over
@@ -66,6 +67,7 @@ export function checkStores(
   const grants = new Map<string, Grant>();
   for (const store of stores) new StoreAudit(store, grants, violations).run();
   for (const op of history.ops) checkAcknowledged(op, grants, history, violations);
+  checkRefused(grants, history, violations);
   for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
   if (prompt) checkPrompt(grants, history, violations);
   return violations;
@@ -231,6 +233,33 @@ function checkAcknowledged(
       text: `released, but the journal does not say so: ${describe(op)}`,
     });
   }
+}
+
+/** Each grant and release is that of a request which had been sent and was not refused. */
+function checkRefused(grants: ReadonlyMap<string, Grant>, history: History, violations: Violation[]): void {
+  const asked = new Map<string, OpRecord[]>();
+  for (const op of history.ops) {
+    if (op.op !== 'acquire' && op.op !== 'release') continue;
+    const key = `${op.op} ${op.name} ${tokenHex(op.token)}`;
+    const ops = asked.get(key);
+    if (ops === undefined) asked.set(key, [op]);
+    else ops.push(op);
+  }
+  const judge = (op: 'acquire' | 'release', { name, token, fencingToken }: Grant, at: number): void => {
+    const ops = (asked.get(`${op} ${name} ${token}`) ?? []).filter(({ sentAt }) => sentAt <= at);
+    if (ops.some(mayHaveWorked)) return;
+    const told = ops.length === 0 ? 'nobody had asked' : ops.map(describe).join('; ');
+    const text = `${name}: ${op} of claim ${fencingToken} was written at ${at.toFixed(1)}, but ${told}`;
+    violations.push({ rule: 'refused', text });
+  };
+  for (const grant of grants.values()) {
+    judge('acquire', grant, grant.grantedAt);
+    if (grant.reason === 'released') judge('release', grant, grant.endedAt);
+  }
+}
+
+function mayHaveWorked({ seen, copies }: OpRecord): boolean {
+  return seen === undefined || copies > 0 || seen.status < 300;
 }
 
 function checkPromise(claim: Claim, grants: ReadonlyMap<string, Grant>, violations: Violation[]): void {
