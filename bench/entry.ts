@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { EffectWriter } from '../src/lock/effects.ts';
 import { apply, Outcome } from '../src/lock/machine.ts';
+import { DEAF } from './machine.ts';
 import { Slot } from '../src/lock/slot.ts';
 import { Kind, Op } from '../src/op.ts';
 
@@ -37,7 +38,7 @@ export function entryTemplate(): EntryTemplate {
     op.ttlMs = TTL_MS;
     for (const kind of [Kind.acquire, Kind.release]) {
       op.kind = kind;
-      apply(slot, op, 0, effects, outcome);
+      apply(slot, op, 0, effects, outcome, DEAF);
       if (!outcome.changed) throw new Error('the machine refused an op that it must accept');
     }
   }

@@ -9,6 +9,7 @@ import { EFFECT_BYTES_MAX, EffectWriter } from '../src/lock/effects.ts';
 import { apply, expire, Outcome } from '../src/lock/machine.ts';
 import { Slot } from '../src/lock/slot.ts';
 import { Wheel } from '../src/lock/wheel.ts';
+import type { Witness } from '../src/lock/witness.ts';
 import { Kind, Op } from '../src/op.ts';
 
 const KEY_BYTES = 16;
@@ -18,6 +19,17 @@ const ENTRY_BYTES = 900 * 1024;
 /** Ops a round trip of the model: the times of its grants start then. */
 const ROUND_OPS = 512;
 const BATCHES = 101;
+
+/** Nobody waits here, and nobody listens. */
+export const DEAF: Witness = {
+  granted() {},
+  refused() {},
+  lost() {},
+  contended() {},
+  changed() {},
+  begins() {},
+  due() {},
+};
 
 export interface MachineReport {
   readonly claims: number;
@@ -69,7 +81,7 @@ class Bed {
     op.kind = kind;
     op.hash = hash;
     op.slot = hash % this.slots.length;
-    apply(this.slots[op.slot], op, this.now, this.effects, out);
+    apply(this.slots[op.slot], op, this.now, this.effects, out, DEAF);
     if (out.code !== 0) throw new Error(`op ${kind} on lock ${i}: code ${out.code}`);
     if (out.armable) {
       const place = this.rounds[this.inRound++];
@@ -101,7 +113,7 @@ class Bed {
       const slot = this.slots[table];
       if (slot.claims.timerAt(row) > this.now) return;
       slot.claims.setTimerAt(row, 0);
-      const again = expire(slot, row, this.now, this.effects);
+      const again = expire(slot, row, this.now, this.effects, DEAF);
       if (again > 0 && again < Infinity) this.wheel.schedule(table, row, again);
       if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
     });

@@ -21,6 +21,8 @@ export const LIMITS = {
   waitMsMax: 300_000,
   /** Semaphore places, and holders of a shared lock: all of them stand in the answer to a get. */
   holdersMax: 10_000,
+  /** Of the places in the answer to a get: beyond it they come without metadata. */
+  statePlacesBytesMax: 1 * MiB,
   /** Waiters of one name; each is a place in the queue that is walked when the lock comes free. */
   waitersMax: 1_000,
   lockDelayMsMax: 300_000,
@@ -81,10 +83,14 @@ export const LIMITS = {
   /** Answers that leave with one round trip, and their bytes. */
   roundAnswersMax: 65_536,
   roundAnswerBytesMax: 8 * MiB,
+  /** And of states for watchers; the others hear of the next ones. */
+  roundWatchBytesMax: 4 * MiB,
   /** How often a lane looks for ended claims and requests: a claim is freed at most this late. */
   laneTickMs: 20,
   /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */
   listRowsMax: 50_000,
+  /** Bytes of such a page, beyond which it ends early as well. */
+  listPageBytesMax: 1 * MiB,
   /** A commit under way for longer than this stops the lane from deciding more: a refusal stays honest. */
   stallMs: 250,
   /** After a take-over: waiters whose client has not come back by then lose their place. */

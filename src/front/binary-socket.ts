@@ -13,6 +13,7 @@ import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Op, PING } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
+import { ANYBODY } from '../protocol/caller.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Outlet } from './sending.ts';
@@ -133,7 +134,7 @@ export class BinarySocket implements Connection {
     for (let at = 0; at < bytes.length;) {
       // Read before the request is parsed, which may write to its bytes.
       const next = at + view.getUint16(at, true);
-      const wrong = parseRequest(bytes, view, at, op);
+      const wrong = parseRequest(bytes, view, at, op, ANYBODY);
       if (wrong !== '') {
         this.tell(op.id, 'bad_request', wrong);
         done++;

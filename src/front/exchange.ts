@@ -13,7 +13,7 @@ import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { detailOf, renderFault, renderProblem } from '../protocol/json-answer.ts';
-import type { Fields } from '../protocol/json-request.ts';
+import type { Fields } from '../protocol/json-fields.ts';
 
 const JSON_TYPE = 'application/json';
 const PROBLEM_TYPE = 'application/problem+json';

@@ -9,15 +9,10 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, type Op } from '../op.ts';
 import { Answer, type AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
-import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import {
-  type Fields,
-  JSON_OPS,
-  type JsonRequest,
-  NOT_YET,
-  OpBuilder,
-  Place,
-} from '../protocol/json-request.ts';
+import { detailOf, renderFault, renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
+import { ANYBODY } from '../protocol/caller.ts';
+import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
+import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
 import type { Connection, Connections } from './connections.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -40,7 +35,7 @@ export function submitOne(
   fields: Fields,
 ): void {
   builder.clear();
-  builder.begin(kind, '');
+  builder.begin(kind, '', ANYBODY);
   builder.nameBytes(name, 'path/name');
   if (kind === Kind.renew || kind === Kind.release) {
     if (lockToken === '')
@@ -89,7 +84,7 @@ function buildItem(item: unknown, i: number): void {
   if (kind === undefined)
     return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
   if (fields.waitMs !== undefined) builder.problem(`${pointer}/waitMs`, 'an op of a batch does not wait');
-  builder.begin(kind, pointer);
+  builder.begin(kind, pointer, ANYBODY);
   builder.fields(fields, Place.item, ITEM_SKIPPED);
   builder.end();
 }
@@ -182,7 +177,7 @@ class Single extends HttpOps {
 
   protected giveUp(): void {
     this.leave();
-    this.exchange.failed('outcome_unknown', unknownMembers(this.request), 0);
+    this.exchange.failed('outcome_unknown', renderUnknown(this.request), 0);
   }
 }
 
@@ -221,7 +216,7 @@ class Batch extends HttpOps {
 
   protected giveUp(): void {
     for (const [id, result] of this.results.entries()) {
-      if (result === '') this.result(id, 504, unknownMembers(this.requests[id]));
+      if (result === '') this.result(id, 504, renderUnknown(this.requests[id]));
     }
   }
 
@@ -233,11 +228,4 @@ class Batch extends HttpOps {
     this.leave();
     this.exchange.json(200, `{"results":[${this.results.join(',')}]}`);
   }
-}
-
-/** Of an answer that never came. */
-function unknownMembers(request: JsonRequest): string {
-  const code = 'outcome_unknown';
-  const members = renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs: 0 });
-  return request.lockToken === '' ? members : `${members},"lockToken":"${request.lockToken}"`;
 }

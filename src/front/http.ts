@@ -7,7 +7,7 @@
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { LIMITS } from '../limits.ts';
 import { Kind } from '../op.ts';
-import { NOT_YET } from '../protocol/json-request.ts';
+import { NOT_YET } from '../protocol/json-fields.ts';
 import { openApiText } from '../protocol/openapi.ts';
 import type { ClusterView } from './cluster.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';

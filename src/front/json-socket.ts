@@ -11,14 +11,9 @@ import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
 import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import {
-  type Fields,
-  JSON_OPS,
-  type JsonRequest,
-  NOT_YET,
-  OpBuilder,
-  Place,
-} from '../protocol/json-request.ts';
+import { ANYBODY } from '../protocol/caller.ts';
+import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
+import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
 import type { SocketContext } from './binary-socket.ts';
 import type { Connection } from './connections.ts';
 import type { Outlet } from './sending.ts';
@@ -163,8 +158,8 @@ export class JsonSocket implements Connection {
   private submit(clientId: ClientId, kind: number, fields: Fields, inArray: boolean): void {
     const { connections, routing } = this.context;
     builder.clear();
-    builder.begin(kind, '');
-    builder.fields(fields, Place.item, SKIPPED);
+    builder.begin(kind, '', ANYBODY);
+    builder.fields(fields, Place.socket, SKIPPED);
     builder.end();
     if (builder.problems.length > 0)
       return this.refused(clientId, 'the request is malformed', builder.problems, inArray);

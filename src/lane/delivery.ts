@@ -6,6 +6,8 @@
  *   as decided     its round trip succeeded
  *   refused        nothing happened, and nothing will (a code)
  *   unknown        it may have taken effect: outcome_unknown with the token
+ *
+ * Events and interim answers (Todo.event) leave as decided or not at all.
  */
 import { CODES, codeOfWire } from '../errors.ts';
 import { LIMITS, ttlPadMs } from '../limits.ts';
@@ -68,25 +70,35 @@ export class Delivery {
   /** All answers of the round leave as decided. */
   succeed(round: Round, times: RoundTimes): void {
     this.begin(round.count);
+    for (const { slot, row, fencingToken, ttlMs } of round.starts)
+      this.start(slot, row, fencingToken, ttlMs, times);
     for (let i = 0; i < round.count; i++) {
       const todo = round.todo[i];
-      if (todo & Todo.arm) this.arm(round, i, times);
+      if (todo & Todo.arm)
+        this.start(round.slot[i], round.row[i], round.fencingToken[i], round.ttlMs[i], times);
       if (todo & Todo.gone) continue;
       if (todo & Todo.times) this.fillTimes(round, i, times);
       this.leave(round, i, times.returnedAt);
     }
+    this.fillPlaces(round, times.returnedAt);
     this.send(round);
   }
 
+  /** Refusals leave that need no round trip. The round is empty afterwards. */
+  refuse(refusals: Round, now: number): void {
+    this.succeed(refusals, { sentAt: now, returnedAt: now });
+    refusals.reset();
+  }
+
   /**
-   * Answers that were received at or before `before` leave: with `code`, or
+   * Answers that have been due since `before` or earlier leave: with `code`, or
    * with outcome_unknown where they may have taken effect and `certain` is false.
    */
   fail(round: Round, code: number, certain: boolean, before: number, now: number): void {
     if (round.waiting === 0) return;
     this.begin(round.count);
     for (let i = 0; i < round.count; i++) {
-      if (round.todo[i] & Todo.gone || round.receivedAt[i] > before) continue;
+      if (round.todo[i] & Todo.gone || round.since[i] > before) continue;
       const unknown = !certain && (round.todo[i] & Todo.effect) !== 0;
       this.replace(round, i, unknown ? CODES.outcome_unknown.wire : code);
       this.leave(round, i, now);
@@ -110,13 +122,20 @@ export class Delivery {
   }
 
   /** The claim's two ends: what the client is promised, and when the owner frees it (DESIGN §4). */
-  private arm(round: Round, i: number, times: RoundTimes): void {
-    const slot = this.host.slotOf(round.slot[i]);
+  private start(number: number, row: number, fencingToken: number, ttlMs: number, times: RoundTimes): void {
+    const slot = this.host.slotOf(number);
     if (slot === undefined) return;
-    const ttlMs = round.ttlMs[i];
     const freeAt = times.returnedAt + ttlMs + ttlPadMs(ttlMs);
-    if (slot.claims.arm(round.row[i], round.fencingToken[i], times.sentAt + ttlMs, freeAt)) {
-      this.host.armed(round.slot[i], round.row[i], freeAt);
+    if (slot.claims.arm(row, fencingToken, times.sentAt + ttlMs, freeAt))
+      this.host.armed(number, row, freeAt);
+  }
+
+  private fillPlaces(round: Round, now: number): void {
+    const { view } = round.answers;
+    for (const { at, slot, row, fencingToken } of round.places) {
+      const claims = this.host.slotOf(slot)?.claims;
+      if (claims === undefined || !claims.is(row, fencingToken)) continue;
+      view.setUint32(at, Math.max(0, Math.floor(claims.promisedUntil(row) - now)), true);
     }
   }
 
@@ -129,6 +148,7 @@ export class Delivery {
     if ((round.todo[i] & Todo.claim) === 0) {
       const left = stands ? Math.max(0, Math.floor(claims.promisedUntil(row) - returnedAt)) : 0;
       view.setUint32(round.expiresAt[i], left, true);
+      if (round.todo[i] & Todo.waited) fillWaited(round, i, returnedAt);
       return;
     }
     const left = Math.floor((stands ? claims.promisedUntil(row) : promiseOf(round, i, times)) - returnedAt);
@@ -136,11 +156,7 @@ export class Delivery {
       this.replace(round, i, CODES.outcome_unknown.wire);
       return;
     }
-    view.setUint32(
-      round.start[i] + CLAIM_WAITED_AT,
-      Math.max(0, Math.floor(returnedAt - round.receivedAt[i])),
-      true,
-    );
+    fillWaited(round, i, returnedAt);
     view.setUint32(round.start[i] + CLAIM_EXPIRES_AT, left, true);
   }
 
@@ -171,8 +187,10 @@ export class Delivery {
   private leave(round: Round, i: number, now: number): void {
     round.todo[i] |= Todo.gone;
     round.waiting--;
-    this.host.counters.countOp(round.kind[i], round.code[i]);
-    this.host.counters.recordDuration(round.kind[i], now - round.receivedAt[i]);
+    if ((round.todo[i] & Todo.event) === 0) {
+      this.host.counters.countOp(round.kind[i], round.code[i]);
+      this.host.counters.recordDuration(round.kind[i], now - round.receivedAt[i]);
+    }
     const replaced = this.instead[i] >= 0;
     const source = replaced ? 1 : 0;
     const start = replaced ? this.instead[i] : round.start[i];
@@ -227,6 +245,11 @@ export class Delivery {
     const spare = this.host.buffers.surplus();
     this.host.emit({ kind: 'answers', buffer, length: at, spare }, [buffer, ...spare]);
   }
+}
+
+function fillWaited(round: Round, i: number, now: number): void {
+  const waitedMs = Math.max(0, Math.floor(now - round.receivedAt[i]));
+  round.answers.view.setUint32(round.start[i] + CLAIM_WAITED_AT, waitedMs, true);
 }
 
 /**

@@ -1,4 +1,5 @@
 /** What the work on one shard needs of the lane that it is part of. */
+import type { Slot } from '../lock/slot.ts';
 import type { Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
 import type { ShardStore } from '../shard/store.ts';
@@ -17,6 +18,7 @@ export interface Serving {
   readonly currentTerm: Term | undefined;
   take(op: Op, hold: Hold, now: number): void;
   expire(hold: Hold, row: number, now: number): number;
+  detach(connection: number, now: number): void;
 }
 
 export interface LaneHost extends ReignLane {
@@ -31,6 +33,8 @@ export interface LaneHost extends ReignLane {
   freeze(shard: Serving, holds: readonly Hold[]): void;
   /** The last answers about a frozen slot have left. */
   forget(hold: Hold): void;
+  /** A row of a slot that is served is to be looked at again at `at`. */
+  due(slot: Slot, row: number, at: number): void;
   bounce(parked: Parked): void;
   bounceOne(op: Op): void;
   flushBounced(): void;

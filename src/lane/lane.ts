@@ -133,6 +133,13 @@ export class Lane implements LaneHost {
     this.waitedFor = new Set(slots);
   }
 
+  /** Nobody is at this connection any more: its waits and watches end, unless they come back by another. */
+  gone(connection: number): void {
+    if (!this.alive) return;
+    const now = this.clock.now();
+    for (const shard of this.shards) shard.detach(connection, now);
+  }
+
   /** While other processes do not reach this one, they should own its slots. */
   reach(reachable: boolean): void {
     for (const shard of this.shards) shard.become(reachable ? 'serving' : 'isolated');
@@ -216,6 +223,11 @@ export class Lane implements LaneHost {
 
   armed(slot: number, row: number, freeAt: number): void {
     if (this.frozen.size === 0 || !this.frozen.has(slot)) this.watch(this.holds[slot]!, row, freeAt);
+  }
+
+  due(slot: Slot, row: number, at: number): void {
+    const hold = this.holds[slot.number];
+    if (hold?.slot === slot) this.watch(hold, row, at);
   }
 
   randomHex(bytes: number): string {

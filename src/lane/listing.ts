@@ -1,16 +1,18 @@
 /**
  * One page of a listing: the locks of one shard that this lane holds, in the
- * order of slot and name, from a cursor on. The answer leaves with a round trip
+ * order of slot and name, from a cursor on: those with a holder that a get would
+ * show. The answer leaves with a round trip
  * like any read; what it costs is bounded by rows looked at, not only by hits.
  */
 import { Buffer } from 'node:buffer';
 import { LIMITS } from '../limits.ts';
+import { heldLocks, holdersOf } from '../lock/lock-view.ts';
 import type { Slot } from '../lock/slot.ts';
 import type { Op } from '../op.ts';
-import { Answer, writeAnswer } from '../protocol/answer.ts';
+import { addPlace, Answer, writeAnswer } from '../protocol/answer.ts';
 import { GrowingBytes } from '../protocol/bytes.ts';
-import { addToListPage, beginListPage, endListPage } from '../protocol/page.ts';
-import { describeState } from './decide.ts';
+import { beginListEntry, beginListPage, endListPage } from '../protocol/page.ts';
+import { describeLock, describePlace } from './describe.ts';
 import type { Hold } from './hold.ts';
 import type { Round } from './round.ts';
 
@@ -50,7 +52,7 @@ export function list(
   let next = slots;
   const covered: number[] = [];
   for (const number of held) {
-    if (left <= 0 || looked >= LIMITS.listRowsMax) {
+    if (left <= 0 || looked >= LIMITS.listRowsMax || isLong()) {
       next = number;
       break;
     }
@@ -58,33 +60,50 @@ export function list(
     const { slot } = holds.get(number)!;
     looked += slot.claims.count;
     const rows = matchingRows(slot, query);
-    for (const row of rows.slice(0, left)) addRow(slot, row, now);
-    if (rows.length > left) {
+    const added = addRows(slot, rows, left, now);
+    if (added < rows.length) {
       next = number;
       break;
     }
-    left -= rows.length;
+    left -= added;
   }
   answer.id = op.id;
   endListPage(page, next, covered, answer);
   round.add(op, 0, 0, writeAnswer(round.answers, answer));
 }
 
-/** The matching locks of one slot, by name, behind the cursor when it is the cursor's slot. */
+/** A row of each matching lock of one slot, by name, behind the cursor when it is the cursor's slot. */
 function matchingRows(slot: Slot, query: Query): number[] {
-  const { claims } = slot;
   const rows: number[] = [];
-  for (const row of claims.rows()) {
-    if (claims.freeAt(row) > query.now && matches(slot, row, query)) rows.push(row);
+  for (const row of heldLocks(slot)) {
+    if (isWanted(slot, row, query)) rows.push(row);
   }
   return rows.sort((a, b) => Buffer.compare(keyOf(slot, a), keyOf(slot, b)));
 }
 
+/** Adds rows of one slot while there is room, `limit` at the most; returns how many. */
+function addRows(slot: Slot, rows: readonly number[], limit: number, now: number): number {
+  for (const [i, row] of rows.entries()) {
+    if (i === limit || isLong()) return i;
+    addRow(slot, row, now);
+  }
+  return rows.length;
+}
+
+/** Locks with thousands of holders may fill a page long before its limit. */
+function isLong(): boolean {
+  return page.length >= LIMITS.listPageBytesMax;
+}
+
 function addRow(slot: Slot, row: number, now: number): void {
   const { claims } = slot;
-  describeState(answer, slot, row);
-  answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(row) - now));
-  addToListPage(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
+  describeLock(answer, slot, row);
+  beginListEntry(page, slot.number, claims.bytes, claims.keyAt(row), claims.keyLength(row), answer);
+  for (const holder of holdersOf(slot, row)) {
+    describePlace(answer, slot, holder);
+    answer.expiresInMs = Math.max(0, Math.floor(claims.promisedUntil(holder) - now));
+    addPlace(page, answer);
+  }
 }
 
 function keyOf(slot: Slot, row: number): Uint8Array {
@@ -92,8 +111,7 @@ function keyOf(slot: Slot, row: number): Uint8Array {
   return claims.bytes.subarray(claims.keyAt(row), claims.keyAt(row) + claims.keyLength(row));
 }
 
-function matches(slot: Slot, row: number, query: Query): boolean {
-  const { claims } = slot;
+function isWanted(slot: Slot, row: number, query: Query): boolean {
   const key = keyOf(slot, row);
   if (
     key.length < query.prefix.length ||
@@ -102,7 +120,14 @@ function matches(slot: Slot, row: number, query: Query): boolean {
     return false;
   if (slot.number === query.fromSlot && query.after.length > 0 && Buffer.compare(key, query.after) <= 0)
     return false;
-  if (query.owner.length === 0) return true;
-  const owner = claims.bytes.subarray(claims.ownerAt(row), claims.ownerAt(row) + claims.ownerLength(row));
-  return Buffer.compare(owner, query.owner) === 0;
+  for (const holder of holdersOf(slot, row)) if (isOwned(slot, holder, query)) return true;
+  return false;
+}
+
+/** The claim in `row` is not over, and of the owner asked for, if there is one. */
+function isOwned({ claims }: Slot, row: number, { owner, now }: Query): boolean {
+  if (claims.freeAt(row) <= now) return false;
+  if (owner.length === 0) return true;
+  const at = claims.ownerAt(row);
+  return Buffer.compare(claims.bytes.subarray(at, at + claims.ownerLength(row)), owner) === 0;
 }

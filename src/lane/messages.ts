@@ -2,7 +2,7 @@
  * Everything that crosses between the main thread, the lanes' worker threads
  * and the lease keeper's thread, in one place.
  *
- *   main → lane   piscina tasks: start, batch, wanted, reach, leave, stop
+ *   main → lane   piscina tasks: start, batch, wanted, reach, gone, leave, stop
  *   lane → main   messages on the lane's port: answers, ownership, the map of owners, shard state, logs
  *   lane → keeper messages on the lane's keeper port: keep, drop
  */
@@ -62,6 +62,12 @@ export interface LaneReach {
   readonly reachable: boolean;
 }
 
+/** Nobody is at this connection any more: a client that comes back has another. Whoever waits behind it is not granted. */
+export interface LaneGone {
+  readonly kind: 'gone';
+  readonly connection: number;
+}
+
 /** Hands all slots over to other processes, if there are any; done when they are (bounded). */
 export interface LaneLeave {
   readonly kind: 'leave';
@@ -72,7 +78,7 @@ export interface LaneStop {
   readonly kind: 'stop';
 }
 
-export type LaneTask = LaneStart | LaneBatch | LaneWanted | LaneReach | LaneLeave | LaneStop;
+export type LaneTask = LaneStart | LaneBatch | LaneWanted | LaneReach | LaneGone | LaneLeave | LaneStop;
 
 /**
  * Answers of one round, grouped by connection:

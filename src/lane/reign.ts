@@ -331,7 +331,7 @@ export class Reign {
     const direct = claimed.every((claim) => claim.direct);
     shard.report.log(direct ? 'debug' : 'info', 'slots taken over', undefined, {
       slots: holds.length,
-      claims: holds.reduce((sum, hold) => sum + hold.slot.claims.count, 0),
+      claims: holds.reduce((sum, hold) => sum + hold.slot.claims.held, 0),
       ms: Math.round(now() - started),
     });
     return true;

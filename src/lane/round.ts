@@ -8,7 +8,7 @@
  */
 import { LIMITS } from '../limits.ts';
 import { EFFECT_BYTES_MAX, EffectWriter } from '../lock/effects.ts';
-import type { Op } from '../op.ts';
+import type { Kind, Op } from '../op.ts';
 import { AnswerBytes } from '../protocol/answer.ts';
 import { COMMIT_HEADROOM } from '../shard/store.ts';
 
@@ -26,7 +26,41 @@ export const Todo = {
   gone: 16,
   /** The server made the token, it stands in the answer's token section. */
   token: 32,
+  /**
+   * Interim, or of no request: told only as decided, and not counted. When its
+   * round is lost nobody hears of it, since what it is about gets a final answer.
+   */
+  event: 64,
+  /** It has a claim section without promising a claim: how long it took is filled in as well. */
+  waited: 128,
 } as const;
+
+/** An answer that no op of this round asked for: to a waiter, a watcher or a listener. */
+export interface Addressee {
+  readonly connection: number;
+  readonly id: number;
+  readonly kind: Kind;
+  readonly slot: number;
+  /** When its request had been read, and since when it waits for this answer: monotonic ms. */
+  readonly receivedAt: number;
+  readonly since: number;
+}
+
+/** Where in `answers` the `expiresInMs` of one of several holders stands. */
+export interface Place {
+  readonly at: number;
+  readonly slot: number;
+  readonly row: number;
+  readonly fencingToken: number;
+}
+
+/** A row that was made on the way, such as a session's stub. */
+export interface Start {
+  readonly slot: number;
+  readonly row: number;
+  readonly fencingToken: number;
+  readonly ttlMs: number;
+}
 
 const FIRST_CAPACITY = 1_024;
 
@@ -46,6 +80,8 @@ export class Round {
   code = new Uint8Array(FIRST_CAPACITY);
   todo = new Uint8Array(FIRST_CAPACITY);
   receivedAt = new Float64Array(FIRST_CAPACITY);
+  /** From when on its time runs out; later than receivedAt where it was decided long after. Infinity: never. */
+  since = new Float64Array(FIRST_CAPACITY);
   slot = new Uint16Array(FIRST_CAPACITY);
   row = new Uint32Array(FIRST_CAPACITY);
   fencingToken = new Float64Array(FIRST_CAPACITY);
@@ -54,6 +90,10 @@ export class Round {
   promisedUntil = new Float64Array(FIRST_CAPACITY);
   /** Where in `answers` the `expiresInMs` of the row stands. */
   expiresAt = new Uint32Array(FIRST_CAPACITY);
+  /** Times to be filled in beside those: of locks with several holders. */
+  readonly places: Place[] = [];
+  /** Rows without an answer of their own whose times start with this round. */
+  readonly starts: Start[] = [];
 
   /** Room for whatever one more op may add. */
   hasRoom(): boolean {
@@ -61,6 +101,17 @@ export class Round {
       this.effects.room() >= EFFECT_BYTES_MAX &&
       this.count < LIMITS.roundAnswersMax &&
       this.answers.length < LIMITS.roundAnswerBytesMax
+    );
+  }
+
+  /** Room for one more op, and no more than `share` of it used: for what must not crowd out requests. */
+  isBelow(share: number): boolean {
+    const { effects } = this;
+    return (
+      this.hasRoom() &&
+      effects.at - effects.headroom < share * LIMITS.entryBytesMax &&
+      this.count < share * LIMITS.roundAnswersMax &&
+      this.answers.length < share * LIMITS.roundAnswerBytesMax
     );
   }
 
@@ -81,11 +132,32 @@ export class Round {
     this.code[i] = code;
     this.todo[i] = todo;
     this.receivedAt[i] = op.receivedAt;
+    this.since[i] = op.receivedAt;
     this.slot[i] = op.slot;
     return i;
   }
 
+  /** As `add`, to somebody who waited. */
+  tell(to: Addressee, code: number, todo: number, start: number): number {
+    const i = this.count++;
+    if (i === this.connection.length) this.grow();
+    this.waiting++;
+    this.connection[i] = to.connection;
+    this.id[i] = to.id;
+    this.start[i] = start;
+    this.end[i] = this.answers.length;
+    this.kind[i] = to.kind;
+    this.code[i] = code;
+    this.todo[i] = todo;
+    this.receivedAt[i] = to.receivedAt;
+    this.since[i] = to.since;
+    this.slot[i] = to.slot;
+    return i;
+  }
+
   reset(): void {
+    this.places.length = 0;
+    this.starts.length = 0;
     this.effects.reset();
     this.answers.reset();
     this.count = 0;
@@ -102,6 +174,7 @@ export class Round {
     this.code = widen(this.code, new Uint8Array(size));
     this.todo = widen(this.todo, new Uint8Array(size));
     this.receivedAt = widen(this.receivedAt, new Float64Array(size));
+    this.since = widen(this.since, new Float64Array(size));
     this.slot = widen(this.slot, new Uint16Array(size));
     this.row = widen(this.row, new Uint32Array(size));
     this.fencingToken = widen(this.fencingToken, new Float64Array(size));

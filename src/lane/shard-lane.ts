@@ -19,13 +19,12 @@
  */
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { expire, heldFor } from '../lock/machine.ts';
-import { EFFECT_BYTES_MAX } from '../lock/effects.ts';
-import { Kind, type Op } from '../op.ts';
+import type { Op } from '../op.ts';
 import type { ShardError, ShardStore } from '../shard/store.ts';
 import type { TermState } from '../slots/records.ts';
-import { Checkpoints, type Leaving } from './checkpoints.ts';
-import { decide, refuse } from './decide.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { decide, isShed, refuse } from './decide.ts';
+import { Freezing } from './freezing.ts';
 import { HandOvers } from './hand-overs.ts';
 import type { Hold } from './hold.ts';
 import { MapTeller } from './map-teller.ts';
@@ -34,6 +33,7 @@ import type { LaneHost } from './lane-host.ts';
 import { Reign, type Subject } from './reign.ts';
 import { Round } from './round.ts';
 import { ShardReport } from './shard-report.ts';
+import { Standing } from './standing.ts';
 import { TermAbandoned, type Term } from './term.ts';
 
 export class ShardLane implements Subject {
@@ -52,11 +52,12 @@ export class ShardLane implements Subject {
   private readonly refusals = new Round();
   private readonly idle: Round[] = [new Round(), new Round()];
   private open = new Round();
+  private readonly standing: Standing;
   private flight: Round | undefined;
   private flightSince = 0;
-  /** Slots that the entry under way gives to another term, and those that were frozen for the next one. */
+  private readonly freezing: Freezing;
+  /** Slots that the entry under way gives to another term. */
   private flightLeft: Hold[] = [];
-  private frozen: Hold[] = [];
   /** Round trips that have not ended, those of terms that are over included. */
   private trips = 0;
   private term: Term | undefined;
@@ -72,6 +73,8 @@ export class ShardLane implements Subject {
     this.index = index;
     this.host = host;
     this.parked = new Parked(host.buffers);
+    this.standing = new Standing(host, this.open);
+    this.freezing = new Freezing(this, host, this.parked, this.standing);
     this.report = new ShardReport(store.name, index, host);
     this.teller = host.lane === 0 ? new MapTeller(store.name, (message) => host.emit(message)) : undefined;
     this.reign = new Reign(this, host);
@@ -102,6 +105,8 @@ export class ShardLane implements Subject {
   /** After a batch: refusals leave, and a round trip starts when none is under way. */
   kick(): void {
     this.flushRefusals();
+    if (this.standing.behind && this.doubtSince === 0)
+      this.standing.work(this.host.clock.now(), this.changed);
     if (this.flight === undefined && this.term !== undefined && this.hasWork()) this.send(this.term);
   }
 
@@ -111,13 +116,15 @@ export class ShardLane implements Subject {
   }
 
   private decide(op: Op, hold: Hold, now: number): void {
-    if (this.shedding && op.kind === Kind.acquire) {
-      this.refuse(op, CODES.overloaded.wire);
-      return;
-    }
-    if (decide(this.open, hold.slot, op, now, this.host.counters))
-      this.checkpoints?.touched(hold, this.sentSeq + 1);
+    if (this.shedding && isShed(hold.slot, op)) this.refuse(op, CODES.overloaded.wire);
+    else if (decide(hold.slot, op, now, this.standing.hearing)) this.changed(hold);
   }
+
+  /** Effects of the slot were added to the open round. */
+  private readonly changed = (hold: Hold): void => {
+    this.checkpoints?.touched(hold, this.sentSeq + 1);
+    this.standing.called(hold);
+  };
 
   private park(op: Op, now: number): void {
     const longDown = this.doubtSince !== 0 && now - this.doubtSince > this.host.requestTimeoutMs;
@@ -137,16 +144,18 @@ export class ShardLane implements Subject {
   }
 
   private flushRefusals(): void {
-    if (this.refusals.count === 0) return;
-    const now = this.host.clock.now();
-    this.host.delivery.succeed(this.refusals, { sentAt: now, returnedAt: now });
-    this.refusals.reset();
+    if (this.refusals.count > 0) this.host.delivery.refuse(this.refusals, this.host.clock.now());
   }
 
   // ---- round trips
 
   private hasWork(): boolean {
-    return !this.open.isEmpty() || this.hasChanges() || (!this.stopping && this.checkpoints!.pressing);
+    return (
+      !this.open.isEmpty() ||
+      this.standing.due ||
+      this.hasChanges() ||
+      (!this.stopping && this.checkpoints!.pressing)
+    );
   }
 
   /** A commit is due though no op asks for one. */
@@ -156,7 +165,9 @@ export class ShardLane implements Subject {
 
   private send(term: Term): void {
     const round = this.open;
+    this.standing.seal(round);
     this.open = this.idle.pop() ?? new Round();
+    this.standing.hearing.round = this.open;
     this.flight = round;
     this.flightSince = this.host.clock.now();
     const { effects } = round;
@@ -167,7 +178,7 @@ export class ShardLane implements Subject {
     const bytes = effects.at - effects.headroom;
     this.announcing = false;
     const changes = this.checkpoints!.plan(++this.sentSeq, bytes, this.flightSince, this.flightLeft);
-    this.tellFrozen();
+    this.freezing.tell(round, this.flightSince);
     void this.fly(round, () =>
       term.commit({ buffer: effects.bytes, at: effects.headroom, end: effects.at, changes }),
     );
@@ -198,31 +209,6 @@ export class ShardLane implements Subject {
     this.flushRefusals();
   }
 
-  /** The next slot that is to leave takes no op any more. */
-  private freezeNext(): Leaving | undefined {
-    for (let move = this.handOvers.take(); move !== undefined; move = this.handOvers.take()) {
-      const hold = this.holds.get(move.slot)!;
-      this.holds.delete(move.slot);
-      this.frozen.push(hold);
-      return { hold, next: move.next };
-    }
-    return undefined;
-  }
-
-  /** The front hears of frozen slots, and gets back what waited for them here. */
-  private tellFrozen(): void {
-    const { frozen, host } = this;
-    if (frozen.length === 0) return;
-    this.frozen = [];
-    host.counters.setSlotsOwned(this.index, this.holds.size);
-    host.freeze(this, frozen);
-    this.parked.takeOf(
-      (op) => !this.holds.has(op.slot),
-      (op) => host.bounceOne(op),
-    );
-    host.flushBounced();
-  }
-
   private landed(round: Round, term: Term): void {
     const returnedAt = this.host.clock.now();
     const { sentAt } = term;
@@ -245,21 +231,21 @@ export class ShardLane implements Subject {
 
   /** The wheel says that this row may be over; returns when to look again, 0: never. */
   expire(hold: Hold, row: number, now: number): number {
-    if (this.doubtSince !== 0 || this.open.effects.room() < EFFECT_BYTES_MAX) return now + LIMITS.stallMs;
-    const before = hold.slot.counter;
-    const heldMs = heldFor(hold.slot, row, now);
-    const again = expire(hold.slot, row, now, this.open.effects);
-    if (hold.slot.counter !== before) {
-      this.host.counters.recordHold(heldMs);
-      this.checkpoints?.touched(hold, this.sentSeq + 1);
-    }
-    return again;
+    if (this.doubtSince !== 0) return now + LIMITS.stallMs;
+    return this.standing.expire(hold, row, now, this.changed);
   }
 
   count(): void {
-    let claims = 0;
-    for (const hold of this.holds.values()) claims += hold.slot.claims.count;
-    this.host.counters.setHeld(this.index, claims);
+    this.report.count(this.holds.values());
+  }
+
+  /** Nobody is at this connection any more. */
+  detach(connection: number, now: number): void {
+    this.parked.takeOf(
+      (op) => op.connection === connection && op.attempt !== 0,
+      () => undefined,
+    );
+    for (const hold of this.holds.values()) this.standing.detach(hold, connection, now);
   }
 
   /** Ends the requests whose time is up. To be called every few ten milliseconds. */
@@ -306,7 +292,7 @@ export class ShardLane implements Subject {
 
   begin(term: Term): void {
     this.term = term;
-    this.checkpoints = new Checkpoints(term.id, () => this.freezeNext());
+    this.checkpoints = new Checkpoints(term.id, () => this.freezing.next());
     this.sentSeq = 0;
     this.doubtSince = 0;
     this.report.markUp();
@@ -350,6 +336,8 @@ export class ShardLane implements Subject {
     const now = this.host.clock.now();
     if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);
     this.giveUp(this.open, true);
+    for (const hold of this.holds.values()) this.standing.leave(hold, this.refusals, now);
+    this.flushRefusals();
     this.host.drop(this, term.id);
     this.holds.clear();
     this.host.counters.setSlotsOwned(this.index, 0);

@@ -1,5 +1,6 @@
 /** What one lane's work on one shard tells people: whether the shard answers, and log lines. */
 import type { LaneCounters } from '../metrics/counters.ts';
+import type { Hold } from './hold.ts';
 import type { LaneLog, LaneMessage } from './messages.ts';
 
 interface ReportHost {
@@ -29,6 +30,18 @@ export class ShardReport {
 
   markDown(detail: string): void {
     this.mark(false, detail);
+  }
+
+  /** Counts what is held in these slots, and who waits, for the metrics. */
+  count(holds: Iterable<Hold>): void {
+    let held = 0;
+    let waiting = 0;
+    for (const { slot } of holds) {
+      held += slot.claims.held;
+      waiting += slot.claims.waiting;
+    }
+    this.host.counters.setHeld(this.index, held);
+    this.host.counters.setWaiters(this.index, waiting);
   }
 
   log(level: LaneLog['level'], message: string, error?: unknown, fields: Record<string, unknown> = {}): void {

@@ -56,6 +56,9 @@ export default function run(task: LaneTask): Promise<void> | null {
     case 'reach':
       lane?.reach(task.reachable);
       return null;
+    case 'gone':
+      lane?.gone(task.connection);
+      return null;
     case 'leave':
       return lane?.leave() ?? null;
     case 'start':

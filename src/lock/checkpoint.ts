@@ -1,45 +1,43 @@
 /**
  * A slot's whole state at one cut, in chunks that fit a commit. The grammar is
- * docs/journal.md, in short
+ * docs/journal.md; checkpoint-reader.ts has it in short.
  *
- *   checkpoint := chunk+
- *   chunk      := version:u8 flags:u8 slot:varint counter:varint index:varint record* crc32:u32
- *   record     := head:u8 body                          head = kind | flags
- *   claim      := fencingToken:varint claim
- *   left       := leftMs:varint                          of the claim before it; in a hand-over only
- *   ended      := ageMs:varint low:u32 high:u32          oldest first
- *   sum        := claims:varint ended:varint             last record of the last chunk
- *
+ * Sessions and stubs stand in front of what hangs on them.
  * Every chunk says which state it is of, and its place in it; records do not
  * straddle chunks. So a chunk that is missing, torn, doubled or of another
  * checkpoint is noticed.
  */
 import { crc32 } from 'node:zlib';
-import { LIMITS, ttlPadMs } from '../limits.ts';
-import type { ClaimTable } from './claims.ts';
+import { ttlPadMs } from '../limits.ts';
 import {
-  ByteReader,
-  ByteWriter,
+  CHECKPOINT_VERSION,
+  type CheckpointVisitor,
+  CRC_BYTES,
+  JOINED_ACTIVE,
+  LAST_CHUNK,
+  readCheckpoint,
+  RecordKind,
+} from './checkpoint-reader.ts';
+import { ByteWriter, JournalError } from './codec.ts';
+import type { EndedTokens } from './ended-tokens.ts';
+import { SessionSlot } from './outcome.ts';
+import {
   CLAIM_BYTES_MAX,
   claimFlags,
-  ClaimRecord,
-  JournalError,
-  readClaim,
+  type ClaimRecord,
+  STUB_BYTES_MAX,
+  stubFlags,
   writeClaim,
-} from './codec.ts';
-import { SLOT_MAX } from './effects.ts';
+  writeStub,
+} from './records.ts';
+import { takeRow, takeStub } from './replay.ts';
+import { RowKind } from './rows.ts';
 import type { Slot } from './slot.ts';
+import { addDelay, setSessionSlot } from './transitions.ts';
 
-export const CHECKPOINT_VERSION = 1;
-const RecordKind = { claim: 1, ended: 2, sum: 3, left: 4 } as const;
-const KIND_BITS = 0x0f;
-const LAST_CHUNK = 1;
-
-const CRC_BYTES = 4;
 const CHUNK_HEAD_BYTES_MAX = 2 + 3 + 8 + 4;
 /** A claim with the time that it has left. */
-const RECORD_BYTES_MAX = 1 + 8 + CLAIM_BYTES_MAX + 1 + 8;
-const CHUNK_INDEX_MAX = 0xffff;
+const RECORD_BYTES_MAX = 1 + 8 + Math.max(CLAIM_BYTES_MAX, STUB_BYTES_MAX) + 1 + 8;
 /** Smaller chunks than this would not hold every record. */
 export const CHUNK_BYTES_MIN = CHUNK_HEAD_BYTES_MAX + RECORD_BYTES_MAX + CRC_BYTES;
 
@@ -101,71 +99,81 @@ class ChunkWriter {
  */
 export function encodeCheckpoint(slot: Slot, chunkBytes: number, handOverAt?: number): Uint8Array[] {
   const chunks = new ChunkWriter(slot, chunkBytes);
-  const { claims } = slot;
-  for (const row of claims.rows()) {
-    const writer = chunks.record();
-    writer.u8(RecordKind.claim | claimFlags(claims, row));
-    writer.varint(claims.fencingToken(row));
-    writeClaim(writer, claims, row);
-    if (handOverAt === undefined) continue;
-    writer.u8(RecordKind.left);
-    writer.varint(leftMs(claims, row, handOverAt));
-  }
-  slot.ended.each((low, high, ageMs) => {
-    const writer = chunks.record();
-    writer.u8(RecordKind.ended);
-    writer.varint(ageMs);
-    writer.u32(low);
-    writer.u32(high);
-  });
+  let claims = 0;
+  for (const row of slot.sessionSlots.keys()) putStub(chunks, slot, row, handOverAt);
+  for (const row of slot.stubs.values()) putStub(chunks, slot, row, handOverAt);
+  for (const row of slot.claims.rows()) claims += putLock(chunks, slot, row, handOverAt);
+  putEnded(chunks, RecordKind.ended, slot.ended);
+  putEnded(chunks, RecordKind.keyed, slot.endedKeyed);
   const writer = chunks.record();
   writer.u8(RecordKind.sum);
-  writer.varint(claims.count);
+  writer.varint(claims);
   writer.varint(slot.ended.count);
   return chunks.finish();
 }
 
-function leftMs(claims: ClaimTable, row: number, now: number): number {
-  const freeAt = claims.freeAt(row);
-  const ttlMs = claims.ttlMs(row);
-  return Math.ceil(freeAt === Infinity ? ttlMs + ttlPadMs(ttlMs) : Math.max(0, freeAt - now));
-}
-
-/** What a checkpoint holds, in its order. The claim is a cursor, valid during the call. */
-export interface CheckpointVisitor {
-  /** First. */
-  state(slot: number, counter: number): void;
-  claim(claim: ClaimRecord): void;
-  /** Behind the claim that it is of. */
-  left(leftMs: number): void;
-  ended(low: number, high: number, ageMs: number): void;
-}
-
-/** @throws JournalError; then what was shown does not count */
-export function readCheckpoint(chunks: readonly Uint8Array[], visitor: CheckpointVisitor): void {
-  if (chunks.length === 0) throw new JournalError('a checkpoint without chunks', 0);
-  const totals = { slot: 0, counter: 0, afterClaim: false, claims: 0, ended: 0, summed: false };
-  for (let index = 0; index < chunks.length; index++) {
-    const reader = openChunk(chunks[index], index === chunks.length - 1);
-    const slot = reader.varint('slot', 0, SLOT_MAX);
-    const counter = reader.varint('counter', 0, Number.MAX_SAFE_INTEGER);
-    const place = reader.varint('index', 0, CHUNK_INDEX_MAX);
-    if (place !== index) reader.fail(`chunk ${place} in the place of chunk ${index}`);
-    if (index === 0) {
-      totals.slot = slot;
-      totals.counter = counter;
-      visitor.state(slot, counter);
-    } else if (slot !== totals.slot || counter !== totals.counter) {
-      reader.fail(`a chunk of slot ${slot} at ${counter} among those of ${totals.slot} at ${totals.counter}`);
-    }
-    while (!reader.done) readRecord(reader, totals, visitor);
+function putStub(chunks: ChunkWriter, slot: Slot, row: number, handOverAt?: number): void {
+  const writer = chunks.record();
+  writer.u8(RecordKind.stub | stubFlags(slot, row));
+  writer.varint(slot.claims.fencingToken(row));
+  writeStub(writer, slot, row);
+  putLeft(writer, slot, row, handOverAt);
+  for (const [of, state] of slot.sessionSlots.get(row) ?? []) {
+    const joined = chunks.record();
+    joined.u8(RecordKind.joined | (state === SessionSlot.active ? JOINED_ACTIVE : 0));
+    joined.varint(of);
   }
-  if (!totals.summed) throw new JournalError('a checkpoint without its sum', 0);
+}
+
+/** All rows of the lock that is found by `row`. Returns how many of them are claims. */
+function putLock(chunks: ChunkWriter, slot: Slot, row: number, handOverAt?: number): number {
+  const crowd = slot.crowdOf(row);
+  if (crowd === undefined) {
+    if (slot.claims.kind(row) !== RowKind.claim) return 0;
+    putRow(chunks, RecordKind.claim, slot, row, handOverAt);
+    return 1;
+  }
+  if (crowd.first !== row) return 0;
+  for (const holder of crowd.holders) putRow(chunks, RecordKind.claim, slot, holder, handOverAt);
+  for (const waiter of crowd.waiters) putRow(chunks, RecordKind.waiter, slot, waiter, undefined);
+  if (crowd.delay !== 0) putRow(chunks, RecordKind.delay, slot, crowd.delay, handOverAt);
+  return crowd.holders.size;
+}
+
+function putRow(chunks: ChunkWriter, kind: number, slot: Slot, row: number, handOverAt?: number): void {
+  const writer = chunks.record();
+  writer.u8(kind | claimFlags(slot, row));
+  writer.varint(slot.claims.fencingToken(row));
+  writeClaim(writer, slot, row);
+  if (slot.claims.hasOwnTime(row)) putLeft(writer, slot, row, handOverAt);
+}
+
+function putLeft(writer: ByteWriter, { claims }: Slot, row: number, handOverAt?: number): void {
+  if (handOverAt === undefined) return;
+  const freeAt = claims.freeAt(row);
+  const whole = keptMs(claims.kind(row), claims.ttlMs(row));
+  writer.u8(RecordKind.left);
+  writer.varint(Math.ceil(freeAt === Infinity ? whole : Math.max(0, freeAt - handOverAt)));
+}
+
+/** How long an owner keeps what begins now. A delay promises nothing, so it needs no pad. */
+function keptMs(kind: RowKind, ttlMs: number): number {
+  return kind === RowKind.delay ? ttlMs : ttlMs + ttlPadMs(ttlMs);
+}
+
+function putEnded(chunks: ChunkWriter, kind: number, ended: EndedTokens): void {
+  ended.each((low, high, ageMs) => {
+    const writer = chunks.record();
+    writer.u8(kind);
+    writer.varint(ageMs);
+    writer.u32(low);
+    writer.u32(high);
+  });
 }
 
 /**
- * Fills an empty slot. Claims are unarmed (see `rearm`); ended tokens are as
- * old as they were, from `now` (monotonic ms): rather remembered too long.
+ * Fills an empty slot. Rows are unarmed (see `rearm`); ended tokens are as old
+ * as they were, from `now` (monotonic ms): rather remembered too long.
  *
  * @param direct the slot was handed to this very owner, and nothing happened
  *   since: claims have the time that they had left, counted from `now`. Anyone
@@ -175,90 +183,78 @@ export function readCheckpoint(chunks: readonly Uint8Array[], visitor: Checkpoin
 export function loadCheckpoint(slot: Slot, chunks: readonly Uint8Array[], now: number, direct = false): void {
   if (slot.counter !== 0 || slot.claims.count !== 0)
     throw new RangeError('a checkpoint is loaded into a slot in use');
-  const { claims, ended } = slot;
-  let row = 0;
-  readCheckpoint(chunks, {
-    state(number, counter) {
-      if (number !== slot.number)
-        throw new JournalError(`a checkpoint of slot ${number}, not ${slot.number}`, 0);
-      slot.counter = counter;
-    },
-    claim(claim) {
-      if (claims.find(claim.bytes, claim.keyAt, claim.keyLength, claim.hash | 0) !== 0) {
-        throw new JournalError(`claim ${claim.fencingToken} holds what another claim holds`, claim.keyAt);
-      }
-      row = claims.insert(claim, claim.fencingToken, claim.ttlMs);
-    },
-    left(leftMs) {
-      if (!direct) return;
-      const ttlMs = claims.ttlMs(row);
-      const padMs = ttlPadMs(ttlMs);
-      const left = Math.min(leftMs, ttlMs + padMs);
-      claims.arm(row, claims.fencingToken(row), now + Math.max(0, left - padMs), now + left);
-    },
-    ended: (low, high, ageMs) => ended.restore(low, high, ageMs, now),
-  });
+  readCheckpoint(chunks, new Loader(slot, now, direct));
 }
 
-/** A reader of the chunk's content, behind version and flags, once its checksum is right. */
-function openChunk(chunk: Uint8Array, last: boolean): ByteReader {
-  const end = chunk.length - CRC_BYTES;
-  if (end < 0) throw new JournalError('the bytes end early', chunk.length);
-  const crc = new ByteReader(chunk, end, chunk.length).u32();
-  if (crc !== crc32(chunk.subarray(0, end))) throw new JournalError('the checksum is wrong', end);
-  const reader = new ByteReader(chunk, 0, end);
-  const version = reader.u8();
-  if (version !== CHECKPOINT_VERSION) {
-    throw new JournalError(`a checkpoint of version ${version}, not ${CHECKPOINT_VERSION}`, 0);
-  }
-  const flags = reader.u8();
-  if (flags !== (last ? LAST_CHUNK : 0))
-    reader.fail(last ? 'the last chunk is missing' : `chunk flags ${flags}`, 1);
-  return reader;
-}
+class Loader implements CheckpointVisitor {
+  private readonly slot: Slot;
+  private readonly now: number;
+  private readonly direct: boolean;
+  /** That came last. */
+  private row = 0;
 
-interface Totals {
-  counter: number;
-  /** The record before was a claim. */
-  afterClaim: boolean;
-  claims: number;
-  ended: number;
-  summed: boolean;
-}
+  constructor(slot: Slot, now: number, direct: boolean) {
+    this.slot = slot;
+    this.now = now;
+    this.direct = direct;
+  }
 
-const claim = new ClaimRecord();
+  state(number: number, counter: number): void {
+    if (number !== this.slot.number)
+      throw new JournalError(`a checkpoint of slot ${number}, not ${this.slot.number}`, 0);
+    this.slot.counter = counter;
+  }
 
-function readRecord(reader: ByteReader, totals: Totals, visitor: CheckpointVisitor): void {
-  const headAt = reader.at;
-  if (totals.summed) reader.fail('a record behind the sum');
-  const head = reader.u8();
-  const kind = head & KIND_BITS;
-  const flags = head & ~KIND_BITS;
-  const { afterClaim } = totals;
-  totals.afterClaim = kind === RecordKind.claim;
-  if (kind === RecordKind.claim) {
-    claim.fencingToken = reader.varint('fencingToken', 1, totals.counter);
-    readClaim(reader, flags, claim);
-    totals.claims++;
-    visitor.claim(claim);
-    return;
+  stub(stub: ClaimRecord): void {
+    this.row = takeStub(this.slot, stub);
+    if (this.row === 0) throw new JournalError(`session ${stub.fencingToken} is there twice`, stub.keyAt);
   }
-  if (flags !== 0) reader.fail('a record with flags of a later version', headAt);
-  if (kind === RecordKind.left) {
-    if (!afterClaim) reader.fail('a time left that is of no claim', headAt);
-    visitor.left(reader.varint('leftMs', 0, Number.MAX_SAFE_INTEGER));
-    return;
+
+  joined(of: number, state: SessionSlot): void {
+    if (this.slot.claims.kind(this.row) !== RowKind.session)
+      throw new JournalError('a slot that is of no session', 0);
+    setSessionSlot(this.slot, this.row, of, state);
   }
-  if (kind === RecordKind.ended) {
-    const ageMs = reader.varint('ageMs', 0, Number.MAX_SAFE_INTEGER);
-    if (++totals.ended > LIMITS.endedTokensMax) reader.fail('too many ended tokens', headAt);
-    visitor.ended(reader.u32(), reader.u32(), ageMs);
-    return;
+
+  claim(claim: ClaimRecord): void {
+    this.take(claim, RowKind.claim);
   }
-  if (kind !== RecordKind.sum) reader.fail(`a record of kind ${kind}`, headAt);
-  const claims = reader.varint('claims', 0, Number.MAX_SAFE_INTEGER);
-  const ended = reader.varint('ended', 0, LIMITS.endedTokensMax);
-  if (claims !== totals.claims || ended !== totals.ended)
-    reader.fail('the sum is not that of the records', headAt);
-  totals.summed = true;
+
+  waiter(waiter: ClaimRecord): void {
+    this.take(waiter, RowKind.waiter);
+  }
+
+  delay(delay: ClaimRecord): void {
+    if (!addDelay(this.slot, delay, delay.fencingToken, delay.ttlMs))
+      throw new JournalError(`delay ${delay.fencingToken} is not the only one of its lock`, delay.keyAt);
+    this.row = this.slot.claims.findFenced(delay.hash | 0, delay.fencingToken);
+  }
+
+  left(leftMs: number): void {
+    if (!this.direct) return;
+    const { row, now } = this;
+    const { claims } = this.slot;
+    const ttlMs = claims.ttlMs(row);
+    const left = Math.min(leftMs, keptMs(claims.kind(row), ttlMs));
+    if (claims.kind(row) === RowKind.delay) claims.setFreeAt(row, now + left);
+    else claims.arm(row, claims.fencingToken(row), now + Math.max(0, left - ttlPadMs(ttlMs)), now + left);
+  }
+
+  ended(low: number, high: number, ageMs: number, keyed: boolean): void {
+    (keyed ? this.slot.endedKeyed : this.slot.ended).restore(low, high, ageMs, this.now);
+  }
+
+  private take(record: ClaimRecord, kind: typeof RowKind.claim | typeof RowKind.waiter): void {
+    const { claims } = this.slot;
+    const before = this.row;
+    const wrong = takeRow(this.slot, record, kind);
+    if (wrong !== '') throw new JournalError(`claim ${record.fencingToken} ${wrong}`, record.keyAt);
+    this.row = claims.findFenced(record.hash | 0, record.fencingToken);
+    const follows =
+      before !== 0 &&
+      claims.kind(before) === kind &&
+      this.slot.crowdOf(before) === this.slot.crowdOf(this.row);
+    if (follows && claims.isInCrowd(before) && claims.fencingToken(before) > record.fencingToken)
+      throw new JournalError(`claim ${record.fencingToken} stands behind a later one`, record.keyAt);
+  }
 }

@@ -7,11 +7,11 @@
  *     frame   := seenRefusals:u32 sentAt:f64 wanted? group*    no groups: also a ping
  *     wanted  := ff:8 size:u32 slot:u16*               all slots that requests of the sender wait for, rising
  *     group   := term:8 size:u32 forward*              the term's 16 hex digits; bytes of its forwards
- *     forward := waitedMs:u32 slot:u16 hash:u32 flags:u8 request
- *     request := as in protocol/request.ts (also of kind list), its id that of the forward
+ *     forward                                          as in forward.ts
  *
  *   back
  *     frame   := answer*                               as in protocol/answer.ts, ids of forwards
+ *       status 102–105: events, whose id is the origin of the claim
  *       code not_owner: the only section is `detail`, the whole forward
  *       id 2^32 - 1:    the answer to a ping; page := now:f64, on the owner's clock
  *
@@ -24,15 +24,14 @@
  * - `wanted`: replaces what the sender said before on this socket, nothing at
  *   first. Its head is that of a group whose term has all bits set: terms are
  *   64 random bits, and none is ever this one.
- * - A slot is u16 and below the cluster's number of slots; `flags` as in op.ts
- *   (full, madeToken).
+ * - A slot is u16 and below the cluster's number of slots.
  */
 import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Kind, OpFlag, type Op } from '../op.ts';
+import type { Op } from '../op.ts';
 import { Answer, ANSWER_HEAD_BYTES, Section, writeAnswer } from '../protocol/answer.ts';
 import { type ByteSource, GrowingBytes } from '../protocol/bytes.ts';
-import { readCheckedRequest, writeRequest } from '../protocol/request.ts';
+import { readForward, writeForward } from './forward.ts';
 
 /** The id of an answer to a frame, not to a forward in it. */
 export const NO_FORWARD = 0xffff_ffff;
@@ -44,42 +43,7 @@ const FRAME_HEAD_BYTES = 12;
 const GROUP_HEAD_BYTES = 12;
 /** Either half of the term that no lane has. */
 const WANTED_HALF = 0xffff_ffff;
-const FORWARD_HEAD_BYTES = 11;
 const PONG_BYTES = ANSWER_HEAD_BYTES + 12;
-const FLAGS = OpFlag.full | OpFlag.madeToken;
-const WAITED_MS_MAX = 0xffff_ffff;
-
-/** Appends `op` as a forward. */
-export function writeForward(out: GrowingBytes, op: Op, id: number, waitedMs: number): void {
-  out.ensure(FORWARD_HEAD_BYTES);
-  const { view, length } = out;
-  view.setUint32(length, Math.min(WAITED_MS_MAX, Math.max(0, Math.floor(waitedMs))), true);
-  view.setUint16(length + 4, op.slot, true);
-  view.setUint32(length + 6, op.hash, true);
-  view.setUint8(length + 10, op.flags & FLAGS);
-  out.length = length + FORWARD_HEAD_BYTES;
-  const own = op.id;
-  op.id = id;
-  writeRequest(out, op);
-  op.id = own;
-}
-
-/**
- * Moves `op` over the forward at `at`; returns where it ends, -1 if it is none.
- * `receivedAt` gets how long it had waited, to be made a time by the caller.
- */
-export function readForward(bytes: Uint8Array, view: DataView, at: number, end: number, op: Op): number {
-  if (at + FORWARD_HEAD_BYTES > end) return -1;
-  const next = readCheckedRequest(bytes, view, at + FORWARD_HEAD_BYTES, end, op);
-  op.receivedAt = view.getUint32(at, true);
-  op.slot = view.getUint16(at + 4, true);
-  op.hash = view.getUint32(at + 6, true);
-  op.flags = view.getUint8(at + 10);
-  if ((op.flags & ~FLAGS) !== 0) return -1;
-  // Who made a token must be able to tell it.
-  if (op.flags & OpFlag.madeToken && (op.kind !== Kind.acquire || op.tokenLength !== 16)) return -1;
-  return next;
-}
 
 interface Group {
   term: string;

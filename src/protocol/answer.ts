@@ -2,6 +2,9 @@
  * Answers in the public binary grammar (docs/protocol.md). Lanes write them,
  * binary sockets get them as they are, JSON is rendered from them.
  *
+ * A request has one final answer. Those with a status below 200 come before it
+ * (queued, changed), or belong to no request at all (lost, contended).
+ *
  *   answer  := size:u32 id:u32 status:u16 code:u8 sections:u8 section*      little-endian
  *     1 claim   := fencingToken:u64 ttlMs:u32 waitedMs:u32 expiresInMs:u32
  *     2 token   := length:u8 bytes
@@ -16,7 +19,17 @@
  *
  * The sections stand in this order; `sections` is the sum of those present.
  */
-import { copyBytes, type GrowingBytes, ProtocolError, readU64, writeU64, type ByteSource } from './bytes.ts';
+import { LIMITS } from '../limits.ts';
+import {
+  copyBytes,
+  flagAt,
+  type GrowingBytes,
+  integerAt,
+  need,
+  ProtocolError,
+  writeU64,
+  type ByteSource,
+} from './bytes.ts';
 
 export const Section = {
   claim: 1,
@@ -29,9 +42,27 @@ export const Section = {
   detail: 128,
 } as const;
 
+/** Statuses of answers that are not final. */
+export const Event = {
+  /** The request waits; queueLength: its place in the queue, 1 = next. */
+  queued: 100,
+  /** What a get of the watched lock would show now. */
+  changed: 101,
+  /** The claim that `token` names is lost, of the lock that the detail names. No request's, as the next three. */
+  expired: 102,
+  forced: 103,
+  sessionEnded: 104,
+  /** Somebody began to wait for the lock that the detail names. */
+  contended: 105,
+} as const;
+/** From here on the status is the HTTP one of the request's only final answer. */
+export const FINAL_STATUS_MIN = 200;
+
 export const ANSWER_HEAD_BYTES = 12;
 
-/** Offsets from an answer's begin, so that times can be filled in when it leaves. */
+/** Offsets from an answer's begin: what tells answers apart unread, and times to be filled in when it leaves. */
+export const ANSWER_ID_AT = 4;
+export const ANSWER_STATUS_AT = 8;
 export const CLAIM_WAITED_AT = 24;
 export const CLAIM_EXPIRES_AT = 28;
 /** In answers whose first section is `holder`, `state` (its first place), `verdict`. */
@@ -41,9 +72,10 @@ export const VERDICT_EXPIRES_AT = 21;
 
 /** Every part but the texts, of all sections together. */
 const FIXED_BYTES = 120;
-const PLACE_BYTES = 17;
+/** Of a state section: what stands before its places, and a place without its texts. */
+export const STATE_HEAD_BYTES = 18;
+export const PLACE_BYTES = 17;
 
-/** Answers back to back, being written or read. */
 export { GrowingBytes as AnswerBytes } from './bytes.ts';
 
 const EMPTY = new Uint8Array(0);
@@ -73,9 +105,9 @@ export class Answer {
   retryAfterMs = 0;
   revision = 0;
   current = false;
-  /** State: holders altogether. The writer writes none or one; readPlace moves over what was read. */
+  /** State: holders altogether. writeAnswer writes none or one, addPlace more; readPlace moves over what was read. */
   holderCount = 0;
-  /** Where the first place stands in the bytes that readAnswer read. */
+  /** Where the first place stands in the bytes that are written or were read. */
   placesAt = 0;
 
   tokenBytes: Uint8Array = EMPTY;
@@ -107,11 +139,7 @@ export function writeAnswer(out: GrowingBytes, answer: Answer): number {
   if (sections & Section.detail) texts += answer.detailLength;
   out.ensure(FIXED_BYTES + texts);
   const { view } = out;
-  const start = out.length;
-  view.setUint32(start + 4, answer.id, true);
-  view.setUint16(start + 8, answer.status, true);
-  view.setUint8(start + 10, answer.code);
-  view.setUint8(start + 11, sections);
+  const start = writeHead(out, answer, sections);
   let at = start + ANSWER_HEAD_BYTES;
   if (sections & Section.claim) {
     writeU64(view, at, answer.fencingToken);
@@ -144,6 +172,14 @@ export function writeAnswer(out: GrowingBytes, answer: Answer): number {
   return start;
 }
 
+function writeHead({ view, length }: GrowingBytes, answer: Answer, sections: number): number {
+  view.setUint32(length + ANSWER_ID_AT, answer.id, true);
+  view.setUint16(length + ANSWER_STATUS_AT, answer.status, true);
+  view.setUint8(length + 10, answer.code);
+  view.setUint8(length + 11, sections);
+  return length;
+}
+
 function writeLabels({ bytes, view }: GrowingBytes, start: number, answer: Answer): number {
   view.setUint8(start, answer.mode);
   view.setUint16(start + 1, answer.limit, true);
@@ -161,24 +197,64 @@ function writeHolder({ bytes, view }: GrowingBytes, at: number, answer: Answer):
   return copyBytes(answer.ownerBytes, answer.ownerAt, answer.ownerLength, bytes, at + 15);
 }
 
-/** The state section at `at`, for which the caller made room; returns its end. */
-export function writeState({ bytes, view }: GrowingBytes, at: number, answer: Answer): number {
-  const held = answer.holderCount > 0;
-  view.setUint8(at, held ? 1 : 0);
+/**
+ * Begins an answer whose only section is the state of a lock, also of many
+ * holders: then addPlace for each of `answer.holderCount`, then endAnswer.
+ * Returns the offset where it begins.
+ */
+export function beginStateAnswer(out: GrowingBytes, answer: Answer): number {
+  out.ensure(ANSWER_HEAD_BYTES + STATE_HEAD_BYTES);
+  const start = writeHead(out, answer, Section.state);
+  out.length = writeStateHead(out, start + ANSWER_HEAD_BYTES, answer);
+  answer.placesAt = out.length;
+  return start;
+}
+
+/** Appends one holder; returns where its place stands. Leaves metadata out once the places are over their limit. */
+export function addPlace(out: GrowingBytes, answer: Answer): number {
+  out.ensure(PLACE_BYTES + answer.ownerLength + answer.metadataLength);
+  const place = out.length;
+  const isLong = place - answer.placesAt >= LIMITS.statePlacesBytesMax;
+  out.length = writePlace(out, place, answer, isLong ? 0 : answer.metadataLength);
+  return place;
+}
+
+/** Where the `expiresInMs` of the place at `place` stands, to be filled in when the answer leaves. */
+export function placeExpiresAt(place: number): number {
+  return place;
+}
+
+/** Ends the answer that began at `start`; returns `start`. */
+export function endAnswer(out: GrowingBytes, start: number): number {
+  out.view.setUint32(start, out.length - start, true);
+  return start;
+}
+
+/** The state section at `at`, of no holder or one, for which the caller made room; returns its end. */
+export function writeState(out: GrowingBytes, at: number, answer: Answer): number {
+  const place = writeStateHead(out, at, answer);
+  return answer.holderCount === 0 ? place : writePlace(out, place, answer, answer.metadataLength);
+}
+
+export function writeStateHead({ view }: GrowingBytes, at: number, answer: Answer): number {
+  view.setUint8(at, answer.holderCount > 0 ? 1 : 0);
   view.setUint8(at + 1, answer.mode);
   view.setUint16(at + 2, answer.limit, true);
   view.setUint32(at + 4, answer.queueLength, true);
   writeU64(view, at + 8, answer.revision);
-  view.setUint16(at + 16, held ? 1 : 0, true);
-  const place = at + 18;
-  if (!held) return place;
-  view.setUint32(place, answer.expiresInMs, true);
-  writeU64(view, place + 4, answer.fencingToken);
-  view.setUint8(place + 12, answer.mode);
-  view.setUint16(place + 13, answer.ownerLength, true);
-  view.setUint16(place + 15, answer.metadataLength, true);
-  const end = copyBytes(answer.ownerBytes, answer.ownerAt, answer.ownerLength, bytes, place + PLACE_BYTES);
-  return copyBytes(answer.metadataBytes, answer.metadataAt, answer.metadataLength, bytes, end);
+  view.setUint16(at + 16, answer.holderCount, true);
+  return at + STATE_HEAD_BYTES;
+}
+
+function writePlace(out: GrowingBytes, at: number, answer: Answer, metadataLength: number): number {
+  const { bytes, view } = out;
+  view.setUint32(at, answer.expiresInMs, true);
+  writeU64(view, at + 4, answer.fencingToken);
+  view.setUint8(at + 12, answer.mode);
+  view.setUint16(at + 13, answer.ownerLength, true);
+  view.setUint16(at + 15, metadataLength, true);
+  const end = copyBytes(answer.ownerBytes, answer.ownerAt, answer.ownerLength, bytes, at + PLACE_BYTES);
+  return copyBytes(answer.metadataBytes, answer.metadataAt, metadataLength, bytes, end);
 }
 
 function writeDetail({ bytes, view }: GrowingBytes, at: number, answer: Answer): number {
@@ -216,7 +292,7 @@ export function readAnswer(source: ByteSource, at: number, answer: Answer): numb
   if (sections & Section.claim) {
     const from = next;
     next = need(from, 20, end);
-    answer.fencingToken = fencingTokenAt(view, from);
+    answer.fencingToken = integerAt(view, from);
     answer.ttlMs = view.getUint32(from + 8, true);
     answer.waitedMs = view.getUint32(from + 12, true);
     answer.expiresInMs = view.getUint32(from + 16, true);
@@ -240,7 +316,7 @@ export function readAnswer(source: ByteSource, at: number, answer: Answer): numb
     const from = next;
     next = need(from, 13, end);
     answer.current = flagAt(view, from);
-    answer.fencingToken = fencingTokenAt(view, from + 1);
+    answer.fencingToken = integerAt(view, from + 1);
     answer.expiresInMs = view.getUint32(from + 9, true);
   }
   if (sections & Section.detail) next = readDetail(source, next, end, answer);
@@ -265,7 +341,7 @@ function readHolder({ bytes, view }: ByteSource, from: number, end: number, answ
   answer.ownerBytes = bytes;
   answer.ownerAt = need(from, 15, end);
   answer.expiresInMs = view.getUint32(from, true);
-  answer.fencingToken = fencingTokenAt(view, from + 4);
+  answer.fencingToken = integerAt(view, from + 4);
   answer.mode = modeAt(view, from + 12);
   answer.ownerLength = view.getUint16(from + 13, true);
   return need(answer.ownerAt, answer.ownerLength, end);
@@ -277,12 +353,12 @@ function readHolder({ bytes, view }: ByteSource, from: number, end: number, answ
  */
 export function readState(source: ByteSource, from: number, end: number, answer: Answer): number {
   const { view } = source;
-  answer.placesAt = need(from, 18, end);
+  answer.placesAt = need(from, STATE_HEAD_BYTES, end);
   const held = flagAt(view, from);
   answer.mode = modeAt(view, from + 1);
   answer.limit = view.getUint16(from + 2, true);
   answer.queueLength = view.getUint32(from + 4, true);
-  answer.revision = fencingTokenAt(view, from + 8);
+  answer.revision = integerAt(view, from + 8);
   answer.holderCount = view.getUint16(from + 16, true);
   if (held !== answer.holderCount > 0)
     throw new ProtocolError(`state at ${from}: held does not fit its holders`);
@@ -298,7 +374,7 @@ export function readPlace({ bytes, view }: ByteSource, from: number, end: number
   answer.metadataBytes = bytes;
   answer.ownerAt = need(from, PLACE_BYTES, end);
   answer.expiresInMs = view.getUint32(from, true);
-  answer.fencingToken = fencingTokenAt(view, from + 4);
+  answer.fencingToken = integerAt(view, from + 4);
   answer.mode = modeAt(view, from + 12);
   answer.ownerLength = view.getUint16(from + 13, true);
   answer.metadataLength = view.getUint16(from + 15, true);
@@ -312,25 +388,6 @@ function readDetail({ bytes, view }: ByteSource, from: number, end: number, answ
   answer.detailAt = need(from, lengthBytes, end);
   answer.detailLength = answer.code === 0 ? view.getUint32(from, true) : view.getUint16(from, true);
   return need(answer.detailAt, answer.detailLength, end);
-}
-
-/** The offset `length` bytes after `from`, which must not be past `end`. */
-function need(from: number, length: number, end: number): number {
-  if (from + length > end)
-    throw new ProtocolError(`${length} bytes expected at ${from}, ${end - from} are left`);
-  return from + length;
-}
-
-function fencingTokenAt(view: DataView, at: number): number {
-  const token = readU64(view, at);
-  if (token > Number.MAX_SAFE_INTEGER) throw new ProtocolError(`the number at ${at} is above 2^53 − 1`);
-  return token;
-}
-
-function flagAt(view: DataView, at: number): boolean {
-  const flag = view.getUint8(at);
-  if (flag > 1) throw new ProtocolError(`${flag} at ${at} where 0 or 1 is expected`);
-  return flag === 1;
 }
 
 function modeAt(view: DataView, at: number): number {

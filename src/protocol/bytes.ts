@@ -70,3 +70,24 @@ export function readU64(view: DataView, at: number): number {
   const high = view.getUint32(at + 4, true);
   return high > 0x1f_ffff ? Infinity : high * 4_294_967_296 + view.getUint32(at, true);
 }
+
+/** The offset `length` bytes after `from`. @throws ProtocolError when it is past `end` */
+export function need(from: number, length: number, end: number): number {
+  if (from + length > end)
+    throw new ProtocolError(`${length} bytes expected at ${from}, ${end - from} are left`);
+  return from + length;
+}
+
+/** A u64 of at most 2^53 − 1. @throws ProtocolError when it is more */
+export function integerAt(view: DataView, at: number): number {
+  const value = readU64(view, at);
+  if (value > Number.MAX_SAFE_INTEGER) throw new ProtocolError(`the number at ${at} is above 2^53 − 1`);
+  return value;
+}
+
+/** @throws ProtocolError when the byte is neither 0 nor 1 */
+export function flagAt(view: DataView, at: number): boolean {
+  const flag = view.getUint8(at);
+  if (flag > 1) throw new ProtocolError(`${flag} at ${at} where 0 or 1 is expected`);
+  return flag === 1;
+}

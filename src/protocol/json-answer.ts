@@ -9,12 +9,29 @@ import { Kind, MODE_NAMES } from '../op.ts';
 import { type Answer, readPlace, Section } from './answer.ts';
 import type { ByteSource } from './bytes.ts';
 import type { JsonRequest } from './json-request.ts';
-import { decodeText } from './words.ts';
+import { decodeText, tokenText } from './words.ts';
 
-/** What happened, and what to do, where the title alone would leave that open. */
-const DETAILS: Partial<Record<ErrorCode, string>> = {
+/** What happened, and what to do. */
+const DETAILS: Readonly<Record<ErrorCode, string>> = {
+  bad_request: 'The request is malformed; errors says where.',
+  unauthenticated: 'This service asks for an API key: Authorization: Bearer <key>.',
+  forbidden: 'This key has no right to do that.',
+  not_found: 'There is no such path.',
+  method_not_allowed: 'This path has no such method.',
   lock_held: 'Somebody else holds the lock. Try again after retryAfterMs.',
+  wait_timeout: 'The lock did not become free within waitMs. The place in the queue is given up.',
+  mode_conflict: 'The lock is in use in another mode or with another limit.',
+  session_bound: 'The claim lasts as long as its session: renew that.',
+  cancelled: 'The wait was withdrawn.',
   not_held: 'No claim of this lock has that token now: it expired, was released, or never was.',
+  session_ended: 'The session has ended, and its locks with it, or it never was.',
+  too_large: 'The request is too large.',
+  unsupported_media_type: 'A body is application/json in UTF-8.',
+  idempotency_mismatch:
+    'This token stands for a claim in another mode, limit or session, or of somebody else.',
+  rate_limited: 'Too many requests. Try again after retryAfterMs.',
+  quota_exceeded: 'The quota is used up. Nothing was changed.',
+  queue_full: 'As many wait for this lock as may. Try again after retryAfterMs.',
   shard_unavailable: 'The shard of this lock does not answer. Nothing was changed; try again.',
   overloaded: 'Too many requests are waiting. Nothing was changed; try again later.',
   moving: 'The slot of this lock has no owner at the moment. Nothing was changed; try again.',
@@ -22,10 +39,11 @@ const DETAILS: Partial<Record<ErrorCode, string>> = {
   outcome_unknown:
     'The shard did not answer in time; it may have taken effect. Repeat with the same lockToken.',
   internal: 'A defect in Holdfast; the log has more under this request id.',
+  not_owner: 'Another process owns the slot of this lock.',
 };
 
 export function detailOf(code: ErrorCode): string {
-  return DETAILS[code] ?? `${CODES[code].title}.`;
+  return DETAILS[code];
 }
 
 /** An error as it is told to a client; the answer of an op may add to it. */
@@ -48,6 +66,12 @@ export function renderOutcome(source: ByteSource, answer: Answer, request: JsonR
       return renderState(source, answer, request.quotedName);
     case Kind.verify:
       return renderVerdict(answer);
+    case Kind.force:
+      return `"released":${answer.queueLength}`;
+    case Kind.sessionOpen:
+    case Kind.sessionRenew:
+    case Kind.sessionGet:
+      return renderSession(answer, request);
     default:
       return '';
   }
@@ -60,9 +84,20 @@ function renderClaim(answer: Answer, request: JsonRequest): string {
   if (answer.ownerLength !== 0)
     text += `,"owner":${quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength)}`;
   if (answer.sessionLength !== 0) {
-    text += `,"sessionId":${quote(answer.sessionBytes, answer.sessionAt, answer.sessionLength)}`;
+    text += `,"sessionId":"${tokenText(answer.sessionBytes, answer.sessionAt, answer.sessionLength)}"`;
   }
-  return `${text},"ttlMs":${answer.ttlMs},"expiresInMs":${answer.expiresInMs},"waitedMs":${answer.waitedMs}`;
+  return text + renderTimes(answer);
+}
+
+function renderSession(answer: Answer, request: JsonRequest): string {
+  let text = `"sessionId":"${request.sessionId}"`;
+  if (answer.sections & Section.labels && answer.ownerLength !== 0)
+    text += `,"owner":${quote(answer.ownerBytes, answer.ownerAt, answer.ownerLength)}`;
+  return text + renderTimes(answer);
+}
+
+function renderTimes({ ttlMs, expiresInMs, waitedMs }: Answer): string {
+  return `,"ttlMs":${ttlMs},"expiresInMs":${expiresInMs},"waitedMs":${waitedMs}`;
 }
 
 /** Members of the error of an op: code, retryable, detail, and what the op adds. */
@@ -73,11 +108,26 @@ function renderRefusal(answer: Answer, request: JsonRequest): string {
   let text = renderFault({ code, detail, problems: [], retryAfterMs: 0 });
   if (answer.sections & Section.holder) text += `,"holder":{${renderHolder(answer)}}`;
   if (answer.sections & Section.queue) {
-    if (code === 'lock_held') text += `,"queueLength":${answer.queueLength}`;
+    if (QUEUE_TOLD.has(code)) text += `,"queueLength":${answer.queueLength}`;
     if (answer.retryAfterMs !== 0) text += `,"retryAfterMs":${answer.retryAfterMs}`;
   }
-  if (code === 'outcome_unknown' && request.lockToken !== '') text += `,"lockToken":"${request.lockToken}"`;
-  return text;
+  // Of a session that was not renewed everywhere: what is left of it.
+  if (answer.sections & Section.claim) text += `,"expiresInMs":${answer.expiresInMs}`;
+  return code === 'outcome_unknown' ? text + renderIds(request) : text;
+}
+
+/** Codes that come with the number of waiters. */
+const QUEUE_TOLD: ReadonlySet<ErrorCode> = new Set(['lock_held', 'wait_timeout', 'queue_full']);
+
+/** Members of the error of an op whose answer never came: it can be repeated with the ids in it. */
+export function renderUnknown(request: JsonRequest): string {
+  const code = 'outcome_unknown';
+  return renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs: 0 }) + renderIds(request);
+}
+
+function renderIds({ lockToken, sessionId }: JsonRequest): string {
+  if (lockToken !== '') return `,"lockToken":"${lockToken}"`;
+  return sessionId === '' ? '' : `,"sessionId":"${sessionId}"`;
 }
 
 /** Members code, retryable, detail and, where there are some, retryAfterMs and errors. */
@@ -100,7 +150,8 @@ export function renderState(source: ByteSource, answer: Answer, quotedName: stri
   const { holderCount, queueLength, revision } = answer;
   const held = holderCount > 0;
   let text = `"name":${quotedName},"held":${held}`;
-  if (held) text += `,"mode":"${MODE_NAMES[answer.mode]}"`;
+  // While nobody holds it, those who wait say how it is used.
+  if (held || queueLength > 0) text += `,"mode":"${MODE_NAMES[answer.mode]}"`;
   if (answer.limit !== 0) text += `,"limit":${answer.limit}`;
   text += ',"holders":[';
   let at = answer.placesAt;

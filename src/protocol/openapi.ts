@@ -14,6 +14,15 @@ const TOLD_LIMITS = {
   ttlMsMin: LIMITS.ttlMsMin,
   ttlMsMax: LIMITS.ttlMsMax,
   ttlMsDefault: LIMITS.ttlMsDefault,
+  waitMsMax: LIMITS.waitMsMax,
+  lockDelayMsMax: LIMITS.lockDelayMsMax,
+  holdersMax: LIMITS.holdersMax,
+  waitersMax: LIMITS.waitersMax,
+  statePlacesBytesMax: LIMITS.statePlacesBytesMax,
+  reasonBytesMax: LIMITS.reasonBytesMax,
+  idempotencyKeyBytesMax: LIMITS.idempotencyKeyBytesMax,
+  idempotencyWindowMs: LIMITS.idempotencyWindowMs,
+  sessionLocksMax: LIMITS.sessionLocksMax,
   bodyBytesMax: LIMITS.bodyBytesMax,
   batchBytesMax: LIMITS.batchBytesMax,
   batchOpsMax: LIMITS.batchOpsMax,
@@ -21,6 +30,9 @@ const TOLD_LIMITS = {
   listLimitMax: LIMITS.listLimitMax,
   socketsMax: LIMITS.socketsMax,
   socketRequestsMax: LIMITS.socketRequestsMax,
+  socketStandingMax: LIMITS.socketStandingMax,
+  standingMax: LIMITS.standingMax,
+  reattachMs: LIMITS.reattachMs,
   socketIdleSecondsMax: LIMITS.socketIdleSecondsMax,
   socketBackpressureBytesMax: LIMITS.socketBackpressureBytesMax,
 };
@@ -30,17 +42,20 @@ const COMPONENTS = {
   RenewBody: schemas.renewBody,
   VerifyBody: schemas.verifyBody,
   BatchBody: schemas.batchBody,
+  SessionBody: schemas.sessionBody,
   Claim: schemas.claim,
   LockState: schemas.lockState,
   LockList: schemas.lockList,
   Verdict: schemas.verdict,
+  Released: schemas.released,
+  Session: schemas.session,
   BatchResults: schemas.batchResults,
   Problem: schemas.problem,
 } as const;
 
 type Component = keyof typeof COMPONENTS;
 
-const ALWAYS: readonly ErrorCode[] = ['bad_request', 'forbidden', 'internal'];
+const ALWAYS: readonly ErrorCode[] = ['bad_request', 'unauthenticated', 'forbidden', 'internal'];
 const OF_OPS: readonly ErrorCode[] = [
   ...ALWAYS,
   'too_large',
@@ -50,6 +65,18 @@ const OF_OPS: readonly ErrorCode[] = [
   'moving',
   'draining',
   'outcome_unknown',
+];
+const OF_ACQUIRE: readonly ErrorCode[] = [
+  ...OF_OPS,
+  'lock_held',
+  'wait_timeout',
+  'mode_conflict',
+  'cancelled',
+  'not_held',
+  'session_ended',
+  'idempotency_mismatch',
+  'quota_exceeded',
+  'queue_full',
 ];
 
 let cached: { version: string; text: string } | undefined;
@@ -68,7 +95,7 @@ function openApi(version: string): object {
   return {
     openapi: OPENAPI_VERSION,
     info: { title: 'Holdfast', version, description: 'A distributed lock service.' },
-    paths: { ...lockPaths(), ...otherPaths() },
+    paths: { ...lockPaths(), ...sessionPaths(), ...otherPaths() },
     components: {
       schemas: components,
       securitySchemes: { key: { type: 'http', scheme: 'bearer' } },
@@ -81,14 +108,17 @@ function lockPaths(): object {
   return {
     '/v1/locks/{name}': {
       parameters: [NAME],
-      post: call(
-        'Acquire',
-        { 201: 'Claim', 200: 'Claim' },
-        [...OF_OPS, 'lock_held', 'not_held'],
-        'AcquireBody',
+      post: call('Acquire', { 201: 'Claim', 200: 'Claim' }, OF_ACQUIRE, 'AcquireBody', [IDEMPOTENCY_KEY]),
+      put: call('Renew', { 200: 'Claim' }, [...OF_OPS, 'not_held', 'session_bound'], 'RenewBody', [
+        { ...TOKEN, required: true },
+      ]),
+      delete: call(
+        'Release, or release by force (200)',
+        { 204: undefined, 200: 'Released' },
+        [...OF_OPS, 'not_held'],
+        undefined,
+        [TOKEN, ...FORCE],
       ),
-      put: call('Renew', { 200: 'Claim' }, [...OF_OPS, 'not_held'], 'RenewBody', [TOKEN]),
-      delete: call('Release', { 204: undefined }, [...OF_OPS, 'not_held'], undefined, [TOKEN]),
       get: call('Look at one lock', { 200: 'LockState' }, OF_OPS, undefined, [
         query('consistency', { type: 'string', enum: ['strong', 'cached'], default: 'strong' }),
       ]),
@@ -110,7 +140,31 @@ function lockPaths(): object {
         query('cursor', { type: 'string' }),
       ]),
     },
-    '/v1/batch': { post: call('Many ops at once', { 200: 'BatchResults' }, OF_OPS, 'BatchBody') },
+    '/v1/batch': {
+      post: call('Many ops at once', { 200: 'BatchResults' }, [...OF_OPS, 'lock_held'], 'BatchBody'),
+    },
+  };
+}
+
+function sessionPaths(): object {
+  const errors: readonly ErrorCode[] = [...OF_OPS, 'session_ended'];
+  return {
+    '/v1/sessions': {
+      post: call(
+        'Open a session',
+        { 201: 'Session', 200: 'Session' },
+        [...errors, 'idempotency_mismatch'],
+        'SessionBody',
+      ),
+    },
+    '/v1/sessions/{id}': {
+      parameters: [
+        { name: 'id', in: 'path', required: true, schema: { type: 'string' }, description: 'A sessionId' },
+      ],
+      put: call('Keep a session and all its locks alive', { 200: 'Session' }, errors),
+      delete: call('End a session and release all its locks', { 204: undefined }, errors),
+      get: call('Look at a session', { 200: 'Session' }, errors),
+    },
   };
 }
 
@@ -133,10 +187,21 @@ const NAME = {
   schema: { type: 'string' },
   description: 'Percent-encoded',
 };
-const TOKEN = { name: 'Holdfast-Lock-Token', in: 'header', required: true, schema: { type: 'string' } };
+const TOKEN = { name: 'Holdfast-Lock-Token', in: 'header', schema: { type: 'string' } };
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  schema: { type: 'string', pattern: '^".+"$' },
+  description: `A quoted string of at most ${LIMITS.idempotencyKeyBytesMax} characters; instead of lockToken`,
+};
+const FORCE = [
+  query('force', { type: 'string', enum: ['true'] }, 'Release whoever holds it: for admins, without a token'),
+  query('reason', { type: 'string' }, `With force: 1–${LIMITS.reasonBytesMax} bytes, kept in the journal`),
+  query('fencingToken', { type: 'integer', minimum: 1 }, 'With force: only this claim'),
+];
 
-function query(name: string, schema: object): object {
-  return { name, in: 'query', schema };
+function query(name: string, schema: object, description?: string): object {
+  return { name, in: 'query', schema, ...(description !== undefined && { description }) };
 }
 
 function call(

@@ -21,12 +21,10 @@
  * behind which that slot starts (empty: at its first).
  */
 import { copyBytes, type GrowingBytes, ProtocolError, type ByteSource } from './bytes.ts';
-import { type Answer, readState, Section, writeState } from './answer.ts';
+import { addPlace, type Answer, readState, Section, STATE_HEAD_BYTES, writeStateHead } from './answer.ts';
 
 const PAGE_HEAD_BYTES = 8;
 const ENTRY_HEAD_BYTES = 4;
-/** A state with one place, beside its texts. */
-const STATE_FIXED_BYTES = 35;
 
 /** Begins a page over what `page` held. */
 export function beginListPage(page: GrowingBytes): void {
@@ -45,12 +43,26 @@ export function addToListPage(
   keyLength: number,
   state: Answer,
 ): void {
-  page.ensure(ENTRY_HEAD_BYTES + keyLength + STATE_FIXED_BYTES + state.ownerLength + state.metadataLength);
+  beginListEntry(page, slot, keys, keyAt, keyLength, state);
+  if (state.holderCount > 0) addPlace(page, state);
+}
+
+/** The same for a lock of any number of holders: addPlace of answer.ts follows for each of `state.holderCount`. */
+export function beginListEntry(
+  page: GrowingBytes,
+  slot: number,
+  keys: Uint8Array,
+  keyAt: number,
+  keyLength: number,
+  state: Answer,
+): void {
+  page.ensure(ENTRY_HEAD_BYTES + keyLength + STATE_HEAD_BYTES);
   const at = page.length;
   page.view.setUint16(at, slot, true);
   page.view.setUint16(at + 2, keyLength, true);
   const stateAt = copyBytes(keys, keyAt, keyLength, page.bytes, at + ENTRY_HEAD_BYTES);
-  page.length = writeState(page, stateAt, state);
+  page.length = writeStateHead(page, stateAt, state);
+  state.placesAt = page.length;
   page.view.setUint32(4, page.view.getUint32(4, true) + 1, true);
 }
 

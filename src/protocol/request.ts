@@ -3,51 +3,57 @@
  *
  *   frame   := request*                               little-endian
  *   request := size:u16 op:u8 flags:u8 id:u32 body    size counts the whole request
- *     acquire (1) := ttlMs:u32 nameLength:u16 tokenLength:u8 ownerLength:u16 metadataLength:u16
- *                    name token owner metadata
+ *     acquire (1) := ttlMs:u32 nameLength:u16 tokenLength:u8 ownerLength:u16 metadataLength:u16 more?
+ *                    name token owner metadata (session idempotencyKey)?
+ *       more      := mode:u8 limit:u16 waitMs:u32 lockDelayMs:u32 sessionLength:u8 idempotencyKeyLength:u8
  *     renew   (2) := ttlMs:u32 nameLength:u16 tokenLength:u8 metadataLength:u16 name token metadata
  *     release (3) := nameLength:u16 tokenLength:u8 name token
  *     get     (4) := nameLength:u16 name
  *     verify  (5) := fencingToken:u64 nameLength:u16 tokenLength:u8 name token
  *     ping    (7) := (empty)
- *   and, between processes only (peers/frame.ts),
- *     list    (6) := ttlMs:u32 fencingToken:u64 nameLength:u16 tokenLength:u8 ownerLength:u16
- *                    metadataLength:u16 name token owner metadata
+ *     cancel  (8) := (empty)                          its id is that of the request to cancel
+ *     watch   (9) := nameLength:u16 name
+ *     force  (10) := fencingToken:u64 nameLength:u16 reasonLength:u16 name reason
+ *     session.open                 (11) := ttlMs:u32 idLength:u8 ownerLength:u16 id owner
+ *     session.keepalive, end, get (12–14) := idLength:u8 id
  *
  * A frame whose sizes do not add up is refused as a whole, before any request
  * of it is looked at; a wrong request in a sound frame spoils only itself.
  */
 import { LIMITS } from '../limits.ts';
-import { Kind, OpFlag, PING, type Op } from '../op.ts';
-import { copyBytes, type GrowingBytes, readU64, writeU64 } from './bytes.ts';
-import { makeToken } from './token.ts';
+import { Kind, type Op, OpFlag, PING } from '../op.ts';
+import { copyBytes, type GrowingBytes, readU64 } from './bytes.ts';
+import type { CallerBytes } from './caller.ts';
+import { REQUEST_HEAD_BYTES, writeCheckedRequest, writeRequestHead } from './checked-request.ts';
+import type { KeyedTokens } from './keyed-token.ts';
 import {
-  checkMetadata,
-  checkNameFast,
+  checkShownToken,
+  checkTexts,
+  giveToken,
+  LENGTHS,
+  moveSession,
+  moveTexts,
+  takeMade,
+} from './request-texts.ts';
+import {
+  checkIdempotencyKey,
+  checkMode,
   checkOwner,
-  checkToken,
+  checkReason,
+  checkSessionId,
   checkTtl,
+  isSessionKind,
   packToken,
-  UUID_BYTES,
 } from './words.ts';
 
-export const REQUEST_HEAD_BYTES = 8;
+/** Flags of a request on the wire; OpFlag has other values. */
+const Flag = { labels: 1, more: 2, events: 4 } as const;
+const ACQUIRE_BYTES = 19;
+const MORE_BYTES = 13;
+const OPEN_BYTES = 15;
 /** Head and fixed fields, by op; 0 = no such op. */
-const FIXED_BYTES = [0, 19, 17, 11, 10, 19, 27, REQUEST_HEAD_BYTES] as const;
+const FIXED_BYTES = [0, ACQUIRE_BYTES, 17, 11, 10, 19, 0, 8, 8, 10, 20, OPEN_BYTES, 9, 9, 9] as const;
 const OPS_MAX = FIXED_BYTES.length - 1;
-
-/** Fields that not every op has, in the order of the grammar. */
-const Field = { ttl: 1, fencing: 2, token: 4, owner: 8, metadata: 16 } as const;
-/** By op; a name has every op but ping. */
-const FIELDS = [
-  0,
-  Field.ttl | Field.token | Field.owner | Field.metadata,
-  Field.ttl | Field.token | Field.metadata,
-  Field.token,
-  0,
-  Field.fencing | Field.token,
-  Field.ttl | Field.fencing | Field.token | Field.owner | Field.metadata,
-] as const;
 
 /** How many requests the frame holds; -1: its sizes do not add up to its length, or it is empty. */
 export function countRequests(view: DataView, length: number): number {
@@ -67,35 +73,79 @@ export function readRequestId(view: DataView, at: number): number {
   return view.getUint32(at + 4, true);
 }
 
+/** It has interim answers, and a final one only after a while: a watch, or an acquire that may wait. */
+export function isStanding(op: Op): boolean {
+  return op.waitMs !== 0 || op.kind === Kind.watch;
+}
+
 /**
  * Moves `op` over the request at `at` of a frame that countRequests accepted;
- * receivedAt, connection, slot and hash are the caller's. Returns '' or what is
- * wrong with it (id and kind are set all the same). Changes the frame's bytes
- * where a token is brought into its stored form.
+ * receivedAt, connection, origin, attempt, slot and hash are the caller's.
+ * Returns '' or what is wrong with it (id and kind are set all the same).
+ * Changes the frame's bytes where a token is brought into its stored form; the
+ * op's texts lie in them, or in bytes that the next call uses again.
+ *
+ * Of cancel only id and kind are set: what it cancels knows the rest.
+ *
+ * @param keyedTokens what makes tokens of Idempotency-Keys; without it they are refused
  */
-export function parseRequest(bytes: Uint8Array, view: DataView, at: number, op: Op): string {
+export function parseRequest(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  op: Op,
+  caller: CallerBytes,
+  keyedTokens?: KeyedTokens,
+): string {
   const size = view.getUint16(at, true);
   const kind = view.getUint8(at + 2);
   const flags = view.getUint8(at + 3);
   op.bytes = bytes;
   op.kind = kind;
-  op.flags = flags;
+  op.flags = flags & Flag.labels;
   op.id = view.getUint32(at + 4, true);
   op.ttlMs = 0;
   op.fencingToken = 0;
+  op.keyLength = 0;
   op.tokenLength = 0;
   op.ownerLength = 0;
   op.metadataLength = 0;
-  const fixed = kind > OPS_MAX || kind === Kind.list ? 0 : FIXED_BYTES[kind];
+  op.makePlain();
+  const fixed = kind > OPS_MAX ? 0 : FIXED_BYTES[kind];
   if (fixed === 0) return 'no such op';
-  if (size < fixed) return 'the request is shorter than the fixed fields of its op';
-  if (flags > OpFlag.full || (flags !== 0 && kind !== Kind.acquire && kind !== Kind.renew)) {
-    return 'flags that this op does not have';
+  if (size < fixed) return SHORT;
+  if (flags !== 0) {
+    if ((flags & ~flagsOf(kind)) !== 0) return 'flags that this op does not have';
+    if (flags & Flag.events) op.flags |= OpFlag.events;
   }
   op.keyAt = at + fixed;
-  switch (kind) {
+  const wrong = parseBody(view, at, size, flags, op, caller, keyedTokens);
+  if (wrong === '' && !caller.isAnybody && op.bytes === bytes && op.keyLength !== 0) moveTexts(op, caller);
+  return wrong;
+}
+
+const SHORT = 'the request is shorter than the fixed fields of its op';
+
+function flagsOf(kind: number): number {
+  if (kind === Kind.acquire) return Flag.labels | Flag.more | Flag.events;
+  return kind === Kind.renew ? Flag.labels | Flag.events : 0;
+}
+
+function parseBody(
+  view: DataView,
+  at: number,
+  size: number,
+  flags: number,
+  op: Op,
+  caller: CallerBytes,
+  keyedTokens: KeyedTokens | undefined,
+): string {
+  switch (op.kind) {
     case Kind.acquire:
-      return parseAcquire(view, at, size, op);
+      readAcquire(view, at, op);
+      return flags & Flag.more
+        ? parseMore(view, at, size, op, caller, keyedTokens)
+        : checkTexts(view, op, at + size) || checkAcquire(op, caller);
     case Kind.renew:
       return parseRenew(view, at, size, op);
     case Kind.release:
@@ -103,33 +153,102 @@ export function parseRequest(bytes: Uint8Array, view: DataView, at: number, op: 
       op.tokenLength = view.getUint8(at + 10);
       return checkTexts(view, op, at + size) || checkShownToken(op);
     case Kind.get:
+    case Kind.watch:
       op.keyLength = view.getUint16(at + 8, true);
       return checkTexts(view, op, at + size);
     case Kind.verify:
       return parseVerify(view, at, size, op);
+    case Kind.force:
+      return parseForce(view, at, size, op);
+    case PING:
+    case Kind.cancel:
+      return size === REQUEST_HEAD_BYTES ? '' : LENGTHS;
     default:
-      return size === fixed ? '' : LENGTHS;
+      return parseSession(view, at, size, op, caller);
   }
 }
 
-const LENGTHS = 'the lengths of its fields do not add up to the size of the request';
-const TOKEN_MISSING = 'this op needs a lock token';
-
-function parseAcquire(view: DataView, at: number, size: number, op: Op): string {
+function readAcquire(view: DataView, at: number, op: Op): void {
   op.ttlMs = view.getUint32(at + 8, true);
   op.keyLength = view.getUint16(at + 12, true);
   op.tokenLength = view.getUint8(at + 14);
   op.ownerLength = view.getUint16(at + 15, true);
   op.metadataLength = view.getUint16(at + 17, true);
-  const wrong = checkTexts(view, op, at + size);
-  if (wrong !== '') return wrong;
+}
+
+function checkAcquire(op: Op, caller: CallerBytes): string {
   if (op.ttlMs !== 0) {
     const wrongTtl = checkTtl(op.ttlMs);
     if (wrongTtl !== '') return wrongTtl;
   }
   if (op.tokenLength !== 0) return checkShownToken(op);
+  moveTexts(op, caller);
   giveToken(op);
   return '';
+}
+
+function parseMore(
+  view: DataView,
+  at: number,
+  size: number,
+  op: Op,
+  caller: CallerBytes,
+  keyedTokens: KeyedTokens | undefined,
+): string {
+  const more = at + ACQUIRE_BYTES;
+  op.keyAt = more + MORE_BYTES;
+  if (op.keyAt > at + size) return SHORT;
+  op.mode = view.getUint8(more);
+  op.limit = view.getUint16(more + 1, true);
+  op.waitMs = view.getUint32(more + 3, true);
+  op.lockDelayMs = view.getUint32(more + 7, true);
+  op.sessionLength = view.getUint8(more + 11);
+  const keyLength = view.getUint8(more + 12);
+  const wrong =
+    checkTexts(view, op, at + size - op.sessionLength - keyLength) ||
+    checkMode(op.mode, op.limit) ||
+    checkTimes(op);
+  if (wrong !== '') return wrong;
+  op.sessionAt = op.metadataAt + op.metadataLength;
+  const keyAt = op.sessionAt + op.sessionLength;
+  if (op.sessionLength !== 0) {
+    if (op.ttlMs !== 0)
+      return 'a claim of a session lasts as long as the session: it has no ttlMs of its own';
+    op.sessionLength = packToken(op.bytes, op.sessionAt, op.sessionLength);
+    const wrongSession = checkSessionId(op.bytes, op.sessionAt, op.sessionLength);
+    if (wrongSession !== '') return wrongSession;
+  }
+  if (keyLength === 0) return checkAcquire(op, caller);
+  if (op.tokenLength !== 0) return 'acquire takes a lock token or an Idempotency-Key, not both';
+  if (keyedTokens === undefined) return 'this process takes no Idempotency-Keys';
+  return (
+    checkIdempotencyKey(op.bytes, keyAt, keyLength) || checkKeyed(op, caller, keyedTokens, keyAt, keyLength)
+  );
+}
+
+/** An acquire whose token is that of its Idempotency-Key, which the answer has to tell. */
+function checkKeyed(
+  op: Op,
+  caller: CallerBytes,
+  keyedTokens: KeyedTokens,
+  keyAt: number,
+  keyLength: number,
+): string {
+  if (op.ttlMs !== 0) {
+    const wrongTtl = checkTtl(op.ttlMs);
+    if (wrongTtl !== '') return wrongTtl;
+  }
+  const idempotencyKey = op.bytes.subarray(keyAt, keyAt + keyLength);
+  moveTexts(op, caller);
+  const lockKey = op.bytes.subarray(op.keyAt, op.keyAt + op.keyLength);
+  takeMade(op, keyedTokens.token(caller.principal, lockKey, idempotencyKey));
+  op.flags |= OpFlag.keyed;
+  return '';
+}
+
+function checkTimes(op: Op): string {
+  if (op.waitMs > LIMITS.waitMsMax) return `waitMs is at most ${LIMITS.waitMsMax}`;
+  return op.lockDelayMs > LIMITS.lockDelayMsMax ? `lockDelayMs is at most ${LIMITS.lockDelayMsMax}` : '';
 }
 
 function parseRenew(view: DataView, at: number, size: number, op: Op): string {
@@ -152,152 +271,108 @@ function parseVerify(view: DataView, at: number, size: number, op: Op): string {
   op.tokenLength = view.getUint8(at + 18);
   const wrong = checkTexts(view, op, at + size);
   if (wrong !== '') return wrong;
-  if (op.fencingToken > Number.MAX_SAFE_INTEGER) return 'a fencing token is at most 2^53 - 1';
+  if (op.fencingToken > Number.MAX_SAFE_INTEGER) return FENCING;
   if (op.fencingToken !== 0 && op.tokenLength !== 0)
     return 'verify takes a fencing token or a lock token, not both';
   return op.fencingToken !== 0 ? '' : checkShownToken(op);
 }
 
-/** Places the texts behind each other and checks all but the token. */
-function checkTexts(view: DataView, op: Op, end: number): string {
-  op.tokenAt = op.keyAt + op.keyLength;
-  op.ownerAt = op.tokenAt + op.tokenLength;
-  op.metadataAt = op.ownerAt + op.ownerLength;
-  if (op.metadataAt + op.metadataLength !== end) return LENGTHS;
-  const wrongName = checkNameFast(op.bytes, view, op.keyAt, op.keyLength);
-  if (wrongName !== '') return wrongName;
-  if (op.ownerLength !== 0) {
-    const wrongOwner = checkOwner(op.bytes, op.ownerAt, op.ownerLength);
-    if (wrongOwner !== '') return wrongOwner;
+const FENCING = 'a fencing token is at most 2^53 - 1';
+
+function parseForce(view: DataView, at: number, size: number, op: Op): string {
+  op.fencingToken = readU64(view, at + 8);
+  op.keyLength = view.getUint16(at + 16, true);
+  const reasonLength = view.getUint16(at + 18, true);
+  const reasonAt = op.keyAt + op.keyLength;
+  const wrong = checkTexts(view, op, at + size - reasonLength);
+  if (wrong !== '') return wrong;
+  if (op.fencingToken > Number.MAX_SAFE_INTEGER) return FENCING;
+  op.metadataAt = reasonAt;
+  op.metadataLength = reasonLength;
+  return checkReason(op.bytes, reasonAt, reasonLength);
+}
+
+function parseSession(view: DataView, at: number, size: number, op: Op, caller: CallerBytes): string {
+  const isOpen = op.kind === Kind.sessionOpen;
+  let lengths = at + REQUEST_HEAD_BYTES;
+  if (isOpen) {
+    op.ttlMs = view.getUint32(lengths, true);
+    lengths += 4;
+    op.ownerLength = view.getUint16(lengths + 1, true);
   }
-  return op.metadataLength === 0 ? '' : checkMetadata(op.bytes, op.metadataAt, op.metadataLength);
+  const given = view.getUint8(lengths);
+  const idAt = op.keyAt;
+  op.ownerAt = idAt + given;
+  if (op.ownerAt + op.ownerLength !== at + size) return LENGTHS;
+  if (given === 0 && !isOpen) return 'this op needs the id of a session';
+  const idLength = packToken(op.bytes, idAt, given);
+  const wrong =
+    (given === 0 ? '' : checkSessionId(op.bytes, idAt, idLength)) ||
+    checkOwner(op.bytes, op.ownerAt, op.ownerLength) ||
+    (op.ttlMs === 0 ? '' : checkTtl(op.ttlMs));
+  if (wrong !== '') return wrong;
+  moveSession(op, caller, idAt, idLength);
+  return '';
 }
 
-function checkShownToken(op: Op): string {
-  if (op.tokenLength === 0) return TOKEN_MISSING;
-  op.tokenLength = packToken(op.bytes, op.tokenAt, op.tokenLength);
-  return checkToken(op.bytes, op.tokenAt, op.tokenLength);
-}
+const NONE = new Uint8Array(0);
 
-const scratch = new Uint8Array(4_096);
-
-/** A token of the server's: a frame has no room for it, so the op moves to bytes that do. */
-function giveToken(op: Op): void {
-  const texts = op.keyLength + op.ownerLength + op.metadataLength;
-  copyBytes(op.bytes, op.keyAt, texts, scratch, 0);
-  makeToken(scratch, texts);
-  op.bytes = scratch;
-  op.keyAt = 0;
-  op.ownerAt = op.keyLength;
-  op.metadataAt = op.ownerAt + op.ownerLength;
-  op.tokenAt = texts;
-  op.tokenLength = UUID_BYTES;
-  op.flags |= OpFlag.madeToken;
-}
-
-/** Appends the request that `op` stands for, as a client does; its fields may be anything that fits their width. */
-export function writeRequest(out: GrowingBytes, op: Op): void {
+/** Appends the request that `op` stands for, as a client sends it; its fields may be anything that fits their width. */
+export function writeRequest(out: GrowingBytes, op: Op, idempotencyKey = NONE): void {
   const { kind } = op;
-  const fixed = FIXED_BYTES[kind];
-  if (kind === PING) {
-    writeHead(out, op, fixed);
-    return;
+  if (kind === PING || kind === Kind.cancel) {
+    writeRequestHead(out, op, REQUEST_HEAD_BYTES);
+  } else if (isSessionKind(kind)) {
+    writeSession(out, op);
+  } else {
+    const hasMore =
+      kind === Kind.acquire &&
+      (op.mode | op.limit | op.waitMs | op.lockDelayMs | op.sessionLength | idempotencyKey.length) !== 0;
+    const at = hasMore ? writeFullAcquire(out, op, idempotencyKey) : writeCheckedRequest(out, op);
+    let flags = op.flags & OpFlag.full ? Flag.labels : 0;
+    if (op.flags & OpFlag.events) flags |= Flag.events;
+    out.view.setUint8(at + 3, hasMore ? flags | Flag.more : flags);
   }
-  const fields = FIELDS[kind];
-  const size =
-    fixed +
-    op.keyLength +
-    (fields & Field.token ? op.tokenLength : 0) +
-    (fields & Field.owner ? op.ownerLength : 0) +
-    (fields & Field.metadata ? op.metadataLength : 0);
-  const at = writeHead(out, op, size);
-  const { view, bytes } = out;
-  let field = at + REQUEST_HEAD_BYTES;
-  if (fields & Field.ttl) {
-    view.setUint32(field, op.ttlMs, true);
-    field += 4;
-  }
-  if (fields & Field.fencing) {
-    writeU64(view, field, op.fencingToken);
-    field += 8;
-  }
-  view.setUint16(field, op.keyLength, true);
-  field += 2;
-  if (fields & Field.token) view.setUint8(field++, op.tokenLength);
-  if (fields & Field.owner) {
-    view.setUint16(field, op.ownerLength, true);
-    field += 2;
-  }
-  if (fields & Field.metadata) view.setUint16(field, op.metadataLength, true);
-  let to = copyBytes(op.bytes, op.keyAt, op.keyLength, bytes, at + fixed);
-  if (fields & Field.token) to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
-  if (fields & Field.owner) to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
-  if (fields & Field.metadata) copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
 }
 
-/** Makes room for the whole request; returns where it begins. */
-function writeHead(out: GrowingBytes, op: Op, size: number): number {
-  out.ensure(size);
-  const at = out.length;
-  out.view.setUint16(at, size, true);
-  out.view.setUint8(at + 2, op.kind);
-  out.view.setUint8(at + 3, op.flags & OpFlag.full);
-  out.view.setUint32(at + 4, op.id, true);
-  out.length = at + size;
+function writeFullAcquire(out: GrowingBytes, op: Op, idempotencyKey: Uint8Array): number {
+  const texts = op.keyLength + op.tokenLength + op.ownerLength + op.metadataLength + op.sessionLength;
+  const fixed = ACQUIRE_BYTES + MORE_BYTES;
+  const at = writeRequestHead(out, op, fixed + texts + idempotencyKey.length);
+  const { view, bytes } = out;
+  view.setUint32(at + 8, op.ttlMs, true);
+  view.setUint16(at + 12, op.keyLength, true);
+  view.setUint8(at + 14, op.tokenLength);
+  view.setUint16(at + 15, op.ownerLength, true);
+  view.setUint16(at + 17, op.metadataLength, true);
+  const more = at + ACQUIRE_BYTES;
+  view.setUint8(more, op.mode);
+  view.setUint16(more + 1, op.limit, true);
+  view.setUint32(more + 3, op.waitMs, true);
+  view.setUint32(more + 7, op.lockDelayMs, true);
+  view.setUint8(more + 11, op.sessionLength);
+  view.setUint8(more + 12, idempotencyKey.length);
+  let to = copyBytes(op.bytes, op.keyAt, op.keyLength, bytes, at + fixed);
+  to = copyBytes(op.bytes, op.tokenAt, op.tokenLength, bytes, to);
+  to = copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
+  to = copyBytes(op.bytes, op.metadataAt, op.metadataLength, bytes, to);
+  to = copyBytes(op.bytes, op.sessionAt, op.sessionLength, bytes, to);
+  copyBytes(idempotencyKey, 0, idempotencyKey.length, bytes, to);
   return at;
 }
 
-/**
- * Moves `op` over a request that a peer's front has checked: its texts are
- * taken as they are and its token is in the stored form already, also one that
- * the front made. Only what memory safety needs is looked at. Flags, slot,
- * hash, receivedAt and connection are the caller's.
- *
- * Returns where the request ends, at most `end`; -1: its lengths do not fit.
- */
-export function readCheckedRequest(
-  bytes: Uint8Array,
-  view: DataView,
-  at: number,
-  end: number,
-  op: Op,
-): number {
-  if (at + REQUEST_HEAD_BYTES > end) return -1;
-  const next = at + view.getUint16(at, true);
-  const kind = view.getUint8(at + 2);
-  if (next > end || kind === 0 || kind >= PING) return -1;
-  const texts = at + FIXED_BYTES[kind];
-  if (texts > next) return -1;
-  const fields = FIELDS[kind];
-  op.bytes = bytes;
-  op.kind = kind;
-  op.id = view.getUint32(at + 4, true);
-  let field = at + REQUEST_HEAD_BYTES;
-  op.ttlMs = fields & Field.ttl ? view.getUint32(field, true) : 0;
-  if (fields & Field.ttl) field += 4;
-  op.fencingToken = fields & Field.fencing ? readU64(view, field) : 0;
-  if (fields & Field.fencing) field += 8;
-  op.keyLength = view.getUint16(field, true);
-  field += 2;
-  op.tokenLength = fields & Field.token ? view.getUint8(field++) : 0;
-  op.ownerLength = fields & Field.owner ? view.getUint16(field, true) : 0;
-  if (fields & Field.owner) field += 2;
-  op.metadataLength = fields & Field.metadata ? view.getUint16(field, true) : 0;
-  op.keyAt = texts;
-  op.tokenAt = texts + op.keyLength;
-  op.ownerAt = op.tokenAt + op.tokenLength;
-  op.metadataAt = op.ownerAt + op.ownerLength;
-  return op.metadataAt + op.metadataLength === next && isPlausible(op) ? next : -1;
-}
-
-/** Within the bounds that tables and buffers are made for. */
-function isPlausible(op: Op): boolean {
-  if (op.keyLength > LIMITS.nameBytesMax || op.ownerLength > LIMITS.ownerBytesMax) return false;
-  if (op.metadataLength > LIMITS.metadataBytesMax || op.fencingToken > Number.MAX_SAFE_INTEGER) return false;
-  if (op.kind === Kind.list) return op.tokenLength <= LIMITS.tokenBytesMax;
-  if (op.keyLength === 0 || (op.ttlMs !== 0 && checkTtl(op.ttlMs) !== '')) return false;
-  if (op.tokenLength === 0) return op.kind === Kind.get || (op.kind === Kind.verify && op.fencingToken !== 0);
-  if (op.fencingToken !== 0) return false;
-  const packed = op.tokenLength === UUID_BYTES;
-  return packed || (op.tokenLength >= LIMITS.tokenBytesMin && op.tokenLength <= LIMITS.tokenBytesMax);
+/** The id is the key without its first byte. */
+function writeSession(out: GrowingBytes, op: Op): void {
+  const idLength = Math.max(0, op.keyLength - 1);
+  const isOpen = op.kind === Kind.sessionOpen;
+  const fixed = FIXED_BYTES[op.kind];
+  const at = writeRequestHead(out, op, fixed + idLength + (isOpen ? op.ownerLength : 0));
+  const { view, bytes } = out;
+  if (isOpen) {
+    view.setUint32(at + 8, op.ttlMs, true);
+    view.setUint16(at + 13, op.ownerLength, true);
+  }
+  view.setUint8(isOpen ? at + 12 : at + 8, idLength);
+  const to = copyBytes(op.bytes, op.keyAt + 1, idLength, bytes, at + fixed);
+  if (isOpen) copyBytes(op.bytes, op.ownerAt, op.ownerLength, bytes, to);
 }

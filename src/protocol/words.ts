@@ -5,11 +5,17 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { LIMITS } from '../limits.ts';
+import { Kind, Mode } from '../op.ts';
 
 const NAME_LENGTH = `a lock name is 1–${LIMITS.nameBytesMax} bytes`;
 const NAME_DOTS = 'a lock name must not be "." or ".."';
 const NAME_TEXT = 'a lock name is UTF-8 without control characters';
 const TOKEN = `a lock token is a UUID or ${LIMITS.tokenBytesMin}–${LIMITS.tokenBytesMax} characters of A-Z a-z 0-9 . _ ~ -`;
+const MODE = 'a mode is 0 (exclusive), 1 (shared) or 2 (semaphore)';
+const LIMIT = `the limit of a semaphore is 1–${LIMITS.holdersMax}`;
+const SESSION_ID = TOKEN.replace('lock token', 'session id');
+const REASON = `a reason of 1–${LIMITS.reasonBytesMax} bytes of UTF-8 without control characters`;
+const IDEMPOTENCY_KEY = `an Idempotency-Key has 1–${LIMITS.idempotencyKeyBytesMax} bytes of UTF-8 without control characters`;
 const OWNER = `an owner is at most ${LIMITS.ownerBytesMax} bytes of UTF-8 without control characters`;
 const METADATA = `metadata is a JSON object of at most ${LIMITS.metadataBytesMax} bytes`;
 export const TTL_ALLOWED = `ttlMs is an integer from ${LIMITS.ttlMsMin} to ${LIMITS.ttlMsMax}`;
@@ -52,6 +58,40 @@ export function checkToken(bytes: Uint8Array, at: number, length: number): strin
   if (length < LIMITS.tokenBytesMin || length > LIMITS.tokenBytesMax) return TOKEN;
   for (let i = at; i < at + length; i++) if (TOKEN_CHARACTERS[bytes[i]] === 0) return TOKEN;
   return '';
+}
+
+/** Ids of sessions have the form of tokens, and are kept in the same stored form. */
+export function checkSessionId(bytes: Uint8Array, at: number, length: number): string {
+  return checkToken(bytes, at, length) === '' ? '' : SESSION_ID;
+}
+
+/** Of a forced release. */
+export function checkReason(bytes: Uint8Array, at: number, length: number): string {
+  const fits = length > 0 && length <= LIMITS.reasonBytesMax;
+  return fits && isPlainText(bytes, at, length) ? '' : REASON;
+}
+
+export function checkIdempotencyKey(bytes: Uint8Array, at: number, length: number): string {
+  const fits = length > 0 && length <= LIMITS.idempotencyKeyBytesMax;
+  return fits && isPlainText(bytes, at, length) ? '' : IDEMPOTENCY_KEY;
+}
+
+/** Modes, and limits that only a semaphore has. */
+export function checkMode(mode: number, limit: number): string {
+  if (mode > Mode.semaphore) return MODE;
+  if (mode === Mode.semaphore) return limit >= 1 && limit <= LIMITS.holdersMax ? '' : LIMIT;
+  return limit === 0 ? '' : 'only a semaphore has a limit';
+}
+
+/** A quoted string of RFC 8941, without its quotes; undefined: it is none. */
+export function readQuotedString(text: string): string | undefined {
+  if (!/^"(?:[ !#-[\]-~]|\\["\\])*"$/.test(text)) return undefined;
+  return text.slice(1, -1).replaceAll(/\\(.)/g, '$1');
+}
+
+/** The public ops on a session; their key is that of the session. */
+export function isSessionKind(kind: number): boolean {
+  return kind >= Kind.sessionOpen && kind <= Kind.sessionGet;
 }
 
 export function checkOwner(bytes: Uint8Array, at: number, length: number): string {

@@ -1,17 +1,14 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
-import {
-  CHUNK_BYTES_MIN,
-  encodeCheckpoint,
-  loadCheckpoint,
-  readCheckpoint,
-} from '../../src/lock/checkpoint.ts';
+import { CHUNK_BYTES_MIN, encodeCheckpoint, loadCheckpoint } from '../../src/lock/checkpoint.ts';
+import { readCheckpoint } from '../../src/lock/checkpoint-reader.ts';
 import { JournalError } from '../../src/lock/codec.ts';
 import { describeCheckpoint } from '../../src/lock/dump.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import { full, load, sealed } from './checkpoint-rig.ts';
 import { history, runStep } from './histories.ts';
-import { durableState, ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { durableState } from './slot-state.ts';
 
 let chunks: Uint8Array[];
 beforeAll(() => {
@@ -53,7 +50,7 @@ describe('a checkpoint', () => {
   it('of an empty slot is one small chunk', () => {
     const made = encodeCheckpoint(new Slot(SLOT, ENDED_KEEP_MS), 256 * 1024);
     expect(made.map((chunk) => chunk.length)).toEqual([12]);
-    expect(durableState(load(made))).toEqual({ counter: 0, claims: [], ended: [] });
+    expect(durableState(load(made))).toEqual(durableState(new Slot(SLOT, ENDED_KEEP_MS)));
   });
 
   it('takes about as many bytes as the slot says', () => {
@@ -182,7 +179,7 @@ describe('a damaged checkpoint', () => {
       [/without its sum/, (bytes) => bytes.subarray(0, -3)],
       [/behind the sum/, (bytes) => Uint8Array.from([...bytes, 3, 0, 0])],
       [/kind 0/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 0])],
-      [/kind 5/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 5, 0])],
+      [/kind 10/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 10, 0])],
       [/later version/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 0x82])],
       [/fencingToken/, (bytes) => Uint8Array.from([...bytes.subarray(0, -3), 1, 0xff, 0x7f])],
     ];
@@ -232,7 +229,16 @@ describe('a damaged checkpoint', () => {
           ),
         );
         try {
-          readCheckpoint(made, { state() {}, claim() {}, left() {}, ended() {} });
+          readCheckpoint(made, {
+            state() {},
+            stub() {},
+            joined() {},
+            claim() {},
+            waiter() {},
+            delay() {},
+            left() {},
+            ended() {},
+          });
         } catch (error) {
           if (!(error instanceof JournalError)) throw error;
         }

@@ -26,6 +26,9 @@ function source(fields: Fields): ClaimSource {
     ownerLength: owner,
     metadataAt: 2 + key + token + owner,
     metadataLength: metadata,
+    principalAt: 0,
+    principalLength: 0,
+    limit: 0,
   };
 }
 

@@ -8,10 +8,10 @@ import {
   EFFECT_BYTES_MAX,
   EffectKind,
   EffectWriter,
-  EndReason,
   ENTRY_VERSION,
   readEffects,
 } from '../../src/lock/effects.ts';
+import { EndReason } from '../../src/lock/rows.ts';
 import { opOf } from './slot-rig.ts';
 
 interface Seen {

@@ -6,7 +6,8 @@ import { Slot } from '../../src/lock/slot.ts';
 import { ttlPadMs } from '../../src/limits.ts';
 import { full, load, sealed } from './checkpoint-rig.ts';
 import { history, runStep } from './histories.ts';
-import { claimsOf, durableState, ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { claimsOf, durableState } from './slot-state.ts';
 
 /** Far from the giver's: clocks of two processes have nothing in common. */
 const TAKEN_AT = 7e8;

@@ -12,7 +12,8 @@ import {
 } from '../../src/slots/records.ts';
 import { type EffectRead, fingerprint, readCheckpoint, readEntry } from './documented-reader.ts';
 import { history, runStep } from './histories.ts';
-import { claimsOf, SLOT, SlotRig } from './slot-rig.ts';
+import { SLOT, SlotRig } from './slot-rig.ts';
+import { claimsOf } from './slot-state.ts';
 
 const REASONS: Readonly<Record<number, string>> = { 0x10: 'released', 0x20: 'expired' };
 const page = readFileSync(new URL('../../docs/journal.md', import.meta.url), 'utf8');

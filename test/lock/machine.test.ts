@@ -2,18 +2,14 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
-import {
-  EFFECT_BYTES_MAX,
-  EffectKind,
-  EffectWriter,
-  EndReason,
-  readEffects,
-} from '../../src/lock/effects.ts';
+import { EFFECT_BYTES_MAX, EffectKind, EffectWriter, readEffects } from '../../src/lock/effects.ts';
+import { EndReason } from '../../src/lock/rows.ts';
 import { apply, expire, Outcome } from '../../src/lock/machine.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import { drive, history, NAMES, TOKENS } from './histories.ts';
 import { ReferenceSlot } from './reference-slot.ts';
-import { claimsOf, ENDED_KEEP_MS, opOf, SlotRig } from './slot-rig.ts';
+import { ENDED_KEEP_MS, opOf, SlotRig } from './slot-rig.ts';
+import { claimsOf } from './slot-state.ts';
 
 const A = 'uuid:a';
 const B = 'uuid:b';
@@ -243,15 +239,15 @@ describe('expire', () => {
   it('ends what is over, tells when to look again, and knows rows that are gone', () => {
     rig.run({ kind: 'acquire', name: 'n', token: A, ttlMs: 1_000 });
     const [row] = [...rig.slot.claims.rows()];
-    expect(expire(rig.slot, row, rig.now + 1e9, rig.effects)).toBe(Infinity);
+    expect(expire(rig.slot, row, rig.now + 1e9, rig.effects, rig.witness)).toBe(Infinity);
     rig.trip();
     const { freeAt } = held('n');
-    expect(expire(rig.slot, row, freeAt - 0.01, rig.effects)).toBe(freeAt);
-    expect(expire(rig.slot, row, freeAt, rig.effects)).toBe(0);
+    expect(expire(rig.slot, row, freeAt - 0.01, rig.effects, rig.witness)).toBe(freeAt);
+    expect(expire(rig.slot, row, freeAt, rig.effects, rig.witness)).toBe(0);
     expect(rig.slot.claims.count).toBe(0);
-    expect(expire(rig.slot, row, freeAt, rig.effects)).toBe(0);
-    expect(expire(rig.slot, 0, freeAt, rig.effects)).toBe(0);
-    expect(expire(rig.slot, 4_000_000, freeAt, rig.effects)).toBe(0);
+    expect(expire(rig.slot, row, freeAt, rig.effects, rig.witness)).toBe(0);
+    expect(expire(rig.slot, 0, freeAt, rig.effects, rig.witness)).toBe(0);
+    expect(expire(rig.slot, 4_000_000, freeAt, rig.effects, rig.witness)).toBe(0);
   });
 });
 
@@ -267,10 +263,10 @@ it('never appends more than EFFECT_BYTES_MAX for one op', () => {
     owner: 'o'.repeat(256),
     metadata: 'm'.repeat(1_024),
   } as const;
-  apply(slot, opOf({ ...largest, token: 't'.repeat(64) }), 1, effects, out);
+  apply(slot, opOf({ ...largest, token: 't'.repeat(64) }), 1, effects, out, rig.witness);
   slot.claims.arm(out.row, out.fencingToken, 1, 1);
   effects.reset();
-  apply(slot, opOf({ ...largest, token: 'u'.repeat(64) }), 2, effects, out);
+  apply(slot, opOf({ ...largest, token: 'u'.repeat(64) }), 2, effects, out, rig.witness);
   expect(out).toMatchObject({ status: 201, fencingToken: Number.MAX_SAFE_INTEGER });
   expect(effects.count).toBe(2);
   expect(effects.at).toBeLessThanOrEqual(EFFECT_BYTES_MAX);

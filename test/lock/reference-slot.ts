@@ -2,8 +2,9 @@
  * What a slot has to do, written down a second time and as plainly as possible:
  * the model that the machine is held against. Nothing of src/lock is used here.
  */
-import type { ClaimWords, OpWords, Said } from './slot-rig.ts';
-import { hashOf, tokenBytes } from './slot-rig.ts';
+import { hashOf, type OpWords, tokenBytes } from './op-words.ts';
+import type { Said } from './slot-rig.ts';
+import type { ClaimWords } from './slot-state.ts';
 
 interface Held {
   fencingToken: number;
@@ -63,7 +64,7 @@ export class ReferenceSlot {
         return say(204, undefined);
       case 'get':
         return say(200, claim);
-      case 'verify': {
+      default: {
         const current = op.fencingToken !== undefined ? claim?.fencingToken === op.fencingToken : mine;
         return { ...say(200, current ? claim : undefined), current };
       }

@@ -5,7 +5,8 @@ import { JournalError } from '../../src/lock/codec.ts';
 import { rearm, replayEntry } from '../../src/lock/replay.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import { history, runStep } from './histories.ts';
-import { claimsOf, durableState, ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { ENDED_KEEP_MS, SLOT, SlotRig } from './slot-rig.ts';
+import { claimsOf, durableState } from './slot-state.ts';
 
 /** Nothing is forgotten: what replay remembers longer than the owner did is no difference. */
 const KEEP_ALL_MS = 1e12;

@@ -1,30 +1,20 @@
 /**
  * Drives one slot with ops in words, the way a lane does: rounds that return in
- * order, claims that are armed then, timers on the claims, entries that are kept.
+ * order, claims that are armed then, timers on the rows, entries that are kept.
  */
 import { codeOfWire } from '../../src/errors.ts';
 import { ttlPadMs } from '../../src/limits.ts';
 import { EFFECT_BYTES_MAX, EffectWriter } from '../../src/lock/effects.ts';
-import { apply, expire, Outcome } from '../../src/lock/machine.ts';
+import { apply, expire, Outcome, work } from '../../src/lock/machine.ts';
+import { RowKind } from '../../src/lock/rows.ts';
 import { Slot } from '../../src/lock/slot.ts';
-import { Kind, Op } from '../../src/op.ts';
+import type { Witness } from '../../src/lock/witness.ts';
+import { MODE_NAMES } from '../../src/op.ts';
+import { hashOf, opOf, type OpWords, SLOT, tokenBytes } from './op-words.ts';
 
-export const SLOT = 7;
+export { hashOf, opOf, type OpWords, SLOT, tokenBytes };
 export const ENDED_KEEP_MS = 16_000;
 const HEADROOM = 32;
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-export interface OpWords {
-  readonly kind: 'acquire' | 'renew' | 'release' | 'get' | 'verify';
-  readonly name: string;
-  /** Any text; a `uuid:` prefix makes it 16 bytes. */
-  readonly token?: string;
-  readonly ttlMs?: number;
-  readonly owner?: string;
-  readonly metadata?: string;
-  readonly fencingToken?: number;
-}
 
 /** What apply said, in words. */
 export interface Said {
@@ -35,16 +25,23 @@ export interface Said {
   readonly armable: boolean;
   readonly current: boolean;
   readonly changed: boolean;
+  // What is as usual is left out.
+  readonly queued?: number;
+  readonly released?: number;
+  readonly holders?: number;
+  readonly queueLength?: number;
+  readonly mode?: string;
+  readonly limit?: number;
+  readonly retryAfterMs?: number;
+  readonly slots?: string;
+  readonly slotState?: number;
 }
 
-export interface ClaimWords {
-  readonly fencingToken: number;
-  readonly token: string;
-  readonly ttlMs: number;
-  readonly owner: string;
-  readonly metadata: string;
-  readonly promisedUntil: number;
-  readonly freeAt: number;
+/** What the witness heard, in words; `of`: the attempt of a waiter, the fencing token of a claim. */
+export interface Heard {
+  readonly what: 'granted' | 'refused' | 'lost' | 'contended' | 'changed' | 'begins';
+  readonly of: number | string;
+  readonly more?: string | number;
 }
 
 interface Grant {
@@ -53,57 +50,18 @@ interface Grant {
   readonly ttlMs: number;
 }
 
-/** Few values on purpose: names share hashes, as they may. */
-export function hashOf(name: string): number {
-  let hash = 0xf0000000;
-  for (const char of name) hash = (hash + char.charCodeAt(0)) >>> 0;
-  return hash;
-}
-
-export function tokenBytes(token: string): Uint8Array {
-  if (!token.startsWith('uuid:')) return encoder.encode(token.padEnd(22, '~'));
-  const bytes = new Uint8Array(16);
-  bytes.set(encoder.encode(token.slice(5)).subarray(0, 16));
-  return bytes;
-}
-
-/** An op as it would lie in a batch, behind other bytes. */
-export function opOf(words: OpWords): Op {
-  const key = encoder.encode(words.name);
-  const token = words.token === undefined ? new Uint8Array(0) : tokenBytes(words.token);
-  const owner = encoder.encode(words.owner ?? '');
-  const metadata = encoder.encode(words.metadata ?? '');
-  const op = new Op();
-  op.kind = Kind[words.kind];
-  op.slot = SLOT;
-  op.hash = hashOf(words.name);
-  op.keyAt = 5;
-  op.keyLength = key.length;
-  op.tokenAt = op.keyAt + key.length;
-  op.tokenLength = token.length;
-  op.ownerAt = op.tokenAt + token.length;
-  op.ownerLength = owner.length;
-  op.metadataAt = op.ownerAt + owner.length;
-  op.metadataLength = metadata.length;
-  op.bytes = new Uint8Array(op.metadataAt + metadata.length);
-  op.bytes.set(key, op.keyAt);
-  op.bytes.set(token, op.tokenAt);
-  op.bytes.set(owner, op.ownerAt);
-  op.bytes.set(metadata, op.metadataAt);
-  op.ttlMs = words.ttlMs ?? 0;
-  op.fencingToken = words.fencingToken ?? 0;
-  return op;
-}
-
 export class SlotRig {
   readonly slot: Slot;
   now: number;
   /** All entries so far, the open one left out. */
   readonly entries: Uint8Array[] = [];
   readonly effects = new EffectWriter(HEADROOM + 4 * EFFECT_BYTES_MAX, HEADROOM);
+  heard: Heard[] = [];
   private open: Grant[] = [];
   private flight: Grant[] | undefined;
   private sentAt = 0;
+  /** Row → the earliest timer that is set for it. */
+  private readonly timers = new Map<number, number>();
 
   constructor(now = 1_000, slot = new Slot(SLOT, ENDED_KEEP_MS)) {
     this.now = now;
@@ -113,10 +71,11 @@ export class SlotRig {
   run(words: OpWords): Said {
     if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
     const out = new Outcome();
-    apply(this.slot, opOf(words), this.now, this.effects, out);
+    apply(this.slot, opOf({ receivedAt: this.now, ...words }), this.now, this.effects, out, this.witness);
     if (out.armable) this.open.push({ row: out.row, fencingToken: out.fencingToken, ttlMs: out.ttlMs });
-    const { status, fencingToken, ttlMs, armable, current, changed } = out;
-    return { status, code: codeOfWire(out.code) ?? '', fencingToken, ttlMs, armable, current, changed };
+    const said = inWords(out);
+    this.work();
+    return said;
   }
 
   /** The open round sets out, unless another is under way. */
@@ -132,7 +91,7 @@ export class SlotRig {
   land(): void {
     for (const { row, fencingToken, ttlMs } of this.flight ?? []) {
       const freeAt = this.now + ttlMs + ttlPadMs(ttlMs);
-      this.slot.claims.arm(row, fencingToken, this.sentAt + ttlMs, freeAt);
+      if (this.slot.claims.arm(row, fencingToken, this.sentAt + ttlMs, freeAt)) this.setTimer(row, freeAt);
     }
     this.flight = undefined;
   }
@@ -144,11 +103,15 @@ export class SlotRig {
     this.land();
   }
 
-  /** The timers of all rows fire, due or not. */
+  /** The timers of all rows fire, due or not, in the order of the rows' numbers. */
   expireAll(): void {
-    for (const row of [...this.slot.claims.rows()]) {
+    const { claims } = this.slot;
+    const rows = [...claims.rows()].map((row) => ({ row, number: claims.fencingToken(row) }));
+    for (const { row, number } of rows.sort((a, b) => a.number - b.number)) {
+      if (!claims.is(row, number)) continue;
       if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
-      expire(this.slot, row, this.now, this.effects);
+      expire(this.slot, row, this.now, this.effects, this.witness);
+      this.work();
     }
   }
 
@@ -159,36 +122,70 @@ export class SlotRig {
 
   remembers(name: string, token: string): boolean {
     const bytes = tokenBytes(token);
-    return this.slot.ended.has(hashOf(name), bytes, 0, bytes.length, this.now);
+    const { ended, endedKeyed } = this.slot;
+    const [hash, { now }] = [hashOf(name), this];
+    return ended.has(hash, bytes, 0, bytes.length, now) || endedKeyed.has(hash, bytes, 0, bytes.length, now);
   }
-}
 
-/** All claims of a slot by name, with every field. */
-export function claimsOf(slot: Slot): Map<string, ClaimWords> {
-  const { claims } = slot;
-  const found = new Map<string, ClaimWords>();
-  const slice = (at: number, length: number): Uint8Array => claims.bytes.slice(at, at + length);
-  for (const row of claims.rows()) {
-    found.set(decoder.decode(slice(claims.keyAt(row), claims.keyLength(row))), {
-      fencingToken: claims.fencingToken(row),
-      token: Buffer.from(slice(claims.tokenAt(row), claims.tokenLength(row))).toString('latin1'),
-      ttlMs: claims.ttlMs(row),
-      owner: decoder.decode(slice(claims.ownerAt(row), claims.ownerLength(row))),
-      metadata: decoder.decode(slice(claims.metadataAt(row), claims.metadataLength(row))),
-      promisedUntil: claims.promisedUntil(row),
-      freeAt: claims.freeAt(row),
+  /** Rows that would never be looked at again though their time ends. */
+  rowsWithoutTimer(): number[] {
+    const { claims } = this.slot;
+    return [...claims.rows()].filter((row) => {
+      const hasTime = claims.hasOwnTime(row) || claims.kind(row) === RowKind.waiter;
+      const freeAt = claims.freeAt(row);
+      return hasTime && freeAt !== Infinity && !((this.timers.get(row) ?? Infinity) <= freeAt);
     });
   }
-  if (found.size !== claims.count) throw new Error(`${found.size} rows were walked, ${claims.count} counted`);
-  return found;
+
+  setTimer(row: number, at: number): void {
+    this.timers.set(row, Math.min(at, this.timers.get(row) ?? Infinity));
+  }
+
+  private work(): void {
+    while (this.slot.hasWork) {
+      if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();
+      work(this.slot, this.now, this.effects, this.witness, 1);
+    }
+  }
+
+  readonly witness: Witness = {
+    granted: (slot, row, waiter) => {
+      this.heard.push({ what: 'granted', of: waiter.attempt, more: slot.claims.fencingToken(row) });
+      this.willArm(row);
+    },
+    refused: (_slot, waiter, code) => this.heard.push({ what: 'refused', of: waiter.attempt, more: code }),
+    lost: (slot, row, _listener, event) =>
+      this.heard.push({ what: 'lost', of: slot.claims.fencingToken(row), more: event }),
+    contended: (slot, row) => this.heard.push({ what: 'contended', of: slot.claims.fencingToken(row) }),
+    changed: (_slot, key) => this.heard.push({ what: 'changed', of: key }),
+    begins: (slot, row) => {
+      this.heard.push({ what: 'begins', of: slot.claims.fencingToken(row) });
+      this.willArm(row);
+    },
+    due: (_slot, row, at) => this.setTimer(row, at),
+  };
+
+  private willArm(row: number): void {
+    const { claims } = this.slot;
+    if (claims.hasOwnTime(row))
+      this.open.push({ row, fencingToken: claims.fencingToken(row), ttlMs: claims.ttlMs(row) });
+  }
 }
 
-/** Everything that a checkpoint or the journal carries, in an order of its own: equal states give equal text. */
-export function durableState(slot: Slot): unknown {
-  const claims = [...claimsOf(slot)]
-    .map(([name, { promisedUntil: _promised, freeAt: _free, ...rest }]) => ({ name, ...rest }))
-    .sort((a, b) => a.fencingToken - b.fencingToken);
-  const ended: string[] = [];
-  slot.ended.each((low, high) => ended.push(`${high}:${low}`));
-  return { counter: slot.counter, claims, ended };
+function inWords(out: Outcome): Said {
+  const { status, fencingToken, ttlMs, armable, current, changed } = out;
+  const said: Said = {
+    status: out.queued > 0 ? 0 : status,
+    code: codeOfWire(out.code) ?? '',
+    fencingToken,
+    ttlMs,
+    armable,
+    current,
+    changed,
+  };
+  const { queued, released, holders, queueLength, limit, retryAfterMs, slotState } = out;
+  const slots = out.sessionSlots === undefined ? undefined : JSON.stringify([...out.sessionSlots]);
+  const mode = out.mode === 0 ? undefined : MODE_NAMES[out.mode];
+  const more = { queued, released, holders, queueLength, mode, limit, retryAfterMs, slots, slotState };
+  return Object.assign(said, Object.fromEntries(Object.entries(more).filter(([, value]) => value)));
 }

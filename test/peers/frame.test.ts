@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CODES } from '../../src/errors.ts';
-import { Kind, Op, OpFlag } from '../../src/op.ts';
+import { Op, OpFlag } from '../../src/op.ts';
 import {
   countAnswers,
   FrameReader,
@@ -15,102 +15,7 @@ import {
   writeRefusal,
 } from '../../src/peers/frame.ts';
 import { Answer, AnswerBytes, readAnswer, Section } from '../../src/protocol/answer.ts';
-
-const SLOTS = 4_096;
-
-interface Wish {
-  term: string;
-  id: number;
-  waitedMs: number;
-  kind: number;
-  flags: number;
-  slot: number;
-  hash: number;
-  ttlMs: number;
-  fencingToken: number;
-  key: Uint8Array;
-  token: Uint8Array;
-  owner: Uint8Array;
-  metadata: Uint8Array;
-}
-
-const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
-const token = fc.oneof(
-  fc.uint8Array({ minLength: 16, maxLength: 16 }),
-  fc.uint8Array({ minLength: 22, maxLength: 64 }),
-);
-const wish: fc.Arbitrary<Wish> = fc
-  .record({
-    term: fc.constantFrom('00112233445566aa', 'ffeeddccbbaa9988', '0000000000000000'),
-    id: fc.integer({ min: 0, max: NO_FORWARD - 1 }),
-    waitedMs: fc.oneof(fc.integer({ min: 0, max: 60_000 }), u32),
-    kind: fc.constantFrom(...Object.values(Kind)),
-    flags: fc.constantFrom(0, OpFlag.full),
-    slot: fc.integer({ min: 0, max: SLOTS - 1 }),
-    hash: u32,
-    ttlMs: fc.oneof(fc.constant(0), fc.integer({ min: 1_000, max: 86_400_000 })),
-    fencingToken: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
-    key: fc.uint8Array({ minLength: 1, maxLength: 512 }),
-    token,
-    owner: fc.uint8Array({ maxLength: 256 }),
-    metadata: fc.uint8Array({ maxLength: 1_024 }),
-  })
-  .map(fitting);
-
-const NOTHING = new Uint8Array(0);
-
-/** Without the fields that its kind has not. */
-function fitting(given: Wish): Wish {
-  const { kind, fencingToken } = given;
-  const isList = kind === Kind.list;
-  const hasToken = kind !== Kind.get && !isList && !(kind === Kind.verify && fencingToken !== 0);
-  const timed = kind === Kind.acquire || kind === Kind.renew || isList;
-  const made = kind === Kind.acquire && given.token.length === 16;
-  return {
-    ...given,
-    flags: given.flags | (made ? OpFlag.madeToken : 0),
-    ttlMs: timed ? given.ttlMs : 0,
-    fencingToken: kind === Kind.verify || isList ? fencingToken : 0,
-    token: hasToken ? given.token : NOTHING,
-    owner: kind === Kind.acquire || isList ? given.owner : NOTHING,
-    metadata: timed ? given.metadata : NOTHING,
-  };
-}
-
-/** The op of a wish, its texts in an order of their own. */
-function opOf(given: Wish): Op {
-  const op = new Op();
-  const { id, kind, flags, slot, hash, ttlMs, fencingToken, key, token, owner, metadata } = given;
-  Object.assign(op, { id, kind, flags: flags | OpFlag.forwarded, slot, hash, ttlMs, fencingToken });
-  op.bytes = Buffer.concat([metadata, owner, token, key]);
-  op.metadataLength = metadata.length;
-  op.ownerAt = metadata.length;
-  op.ownerLength = owner.length;
-  op.tokenAt = op.ownerAt + owner.length;
-  op.tokenLength = token.length;
-  op.keyAt = op.tokenAt + token.length;
-  op.keyLength = key.length;
-  return op;
-}
-
-/** All that an op says, as text. */
-function textOf(op: Op): string {
-  const hex = (at: number, length: number): string =>
-    Buffer.from(op.bytes.slice(at, at + length)).toString('hex');
-  return [
-    op.kind,
-    op.flags & ~OpFlag.forwarded,
-    op.id,
-    op.slot,
-    op.hash,
-    op.ttlMs,
-    op.fencingToken,
-    hex(op.keyAt, op.keyLength),
-    hex(op.tokenAt, op.tokenLength),
-    hex(op.ownerAt, op.ownerLength),
-    hex(op.metadataAt, op.metadataLength),
-  ].join(' ');
-}
+import { fitting, NOTHING, opOf, SIMPLE, SLOTS, textOf, u32, type Wish, wish } from './wishes.ts';
 
 const wantedSlots = fc
   .uniqueArray(fc.integer({ min: 0, max: SLOTS - 1 }), { maxLength: 50 })
@@ -132,7 +37,8 @@ function readAll(
   if (!reader.begin(frame, view, op)) return undefined;
   const all = [];
   while (reader.next(op)) {
-    for (const end of [op.keyAt + op.keyLength, op.metadataAt + op.metadataLength])
+    const moreEnd = op.isPlain ? 0 : op.batchAt + op.batchLength;
+    for (const end of [op.keyAt + op.keyLength, op.metadataAt + op.metadataLength, moreEnd])
       expect(end).toBeLessThanOrEqual(frame.length);
     expect(op.slot).toBeLessThan(SLOTS);
     all.push({ term: reader.term, waitedMs: op.receivedAt, text: textOf(op) });
@@ -186,22 +92,6 @@ test('what waited for a fraction or longer than fits is never told as more than 
   };
   expect([waited(1.99), waited(-5), waited(0xffff_ffff * 2)]).toEqual([1, 0, 0xffff_ffff]);
 });
-
-const SIMPLE: Wish = {
-  term: '00112233445566aa',
-  id: 7,
-  waitedMs: 0,
-  kind: Kind.acquire,
-  flags: 0,
-  slot: 5,
-  hash: 9,
-  ttlMs: 30_000,
-  fencingToken: 0,
-  key: Buffer.from('order-1'),
-  token: Buffer.from('t'.repeat(22)),
-  owner: NOTHING,
-  metadata: NOTHING,
-};
 
 describe('a malformed frame is refused as a whole', () => {
   test('every truncation, unless it ends where a group does', () => {
@@ -302,9 +192,22 @@ describe('a malformed frame is refused as a whole', () => {
     ['no name', { key: NOTHING }],
     ['no token', { token: NOTHING }],
     ['a token of no known length', { token: Buffer.from('t'.repeat(17)) }],
-    ['a name that is too long', { key: new Uint8Array(513) }],
+    ['a key that is too long', { key: new Uint8Array(512 + 1 + 64 + 1) }],
     ['an owner that is too long', { owner: new Uint8Array(257) }],
     ['metadata that is too long', { metadata: new Uint8Array(1_025) }],
+    ['a mode that is none', { mode: 3 }],
+    ['a limit that is too high', { mode: 2, limit: 10_001 }],
+    ['a wait that is too long', { waitMs: 300_001 }],
+    ['a lock delay that is too long', { lockDelayMs: 300_001 }],
+    ['a session of no known length', { session: new Uint8Array(17) }],
+    ['a principal that is too long', { principal: new Uint8Array(65) }],
+    ['a batch of no known length', { batch: new Uint8Array(15) }],
+    [
+      'more that is cut off',
+      { attempt: 1, session: new Uint8Array(16) },
+      (frame) => (frame[REQUEST + 19] = 64),
+    ],
+    ['a kind that is none', {}, (frame) => (frame[REQUEST + 2] = 20)],
     ['a time that is none', {}, (_, view) => view.setFloat64(4, NaN, true)],
   ])('%s', (_, given, spoil) => {
     expect(spoilt({})).toBe(false);

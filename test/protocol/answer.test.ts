@@ -1,12 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { LIMITS } from '../../src/limits.ts';
 import {
+  addPlace,
   Answer,
   ANSWER_HEAD_BYTES,
+  ANSWER_ID_AT,
+  ANSWER_STATUS_AT,
   AnswerBytes,
+  beginStateAnswer,
   CLAIM_EXPIRES_AT,
   CLAIM_WAITED_AT,
+  endAnswer,
+  Event,
+  FINAL_STATUS_MIN,
   HOLDER_EXPIRES_AT,
+  placeExpiresAt,
   readAnswer,
   readPlace,
   Section,
@@ -15,6 +24,7 @@ import {
   writeAnswer,
 } from '../../src/protocol/answer.ts';
 import { ProtocolError } from '../../src/protocol/bytes.ts';
+import { addSessionSlot, readSessionSlots } from '../../src/protocol/session-slots.ts';
 
 const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
 const token = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
@@ -34,6 +44,11 @@ const sections = fc.constantFrom(
   Section.state,
   Section.verdict,
   Section.detail,
+  Section.claim | Section.detail,
+  Section.claim | Section.token | Section.labels | Section.detail,
+  Section.claim | Section.queue,
+  Section.token | Section.detail,
+  Section.holder | Section.detail,
 );
 
 const anyAnswer = fc
@@ -205,26 +220,141 @@ test('a lock that is held has a holder, a free one has none', () => {
   }
 });
 
-test('a state may have many holders, which are read one by one', () => {
-  const state = Buffer.alloc(18 + 2 * 18);
-  state[0] = 1;
-  state.writeUInt16LE(2, 16);
-  for (const i of [0, 1]) {
-    const at = 18 + i * 18;
-    state.writeUInt32LE(100 + i, at);
-    state.writeUInt32LE(7 + i, at + 4);
-    state.writeUInt16LE(1, at + 13);
-    state[at + 17] = 65 + i;
-  }
-  const head = Buffer.alloc(ANSWER_HEAD_BYTES);
-  head.writeUInt32LE(ANSWER_HEAD_BYTES + state.length, 0);
-  head[11] = Section.state;
-  const all = Buffer.concat([head, state]);
-  const source = new AnswerBytes(new Uint8Array(all).buffer, all.length);
+const holder = fc.record({
+  expiresInMs: u32,
+  fencingToken: token,
+  owner: text(256),
+  metadata: text(1_024),
+});
+
+function setHolder(answer: Answer, { expiresInMs, fencingToken, owner, metadata }: HolderOf): void {
+  Object.assign(answer, { expiresInMs, fencingToken, ownerBytes: owner, ownerLength: owner.length });
+  Object.assign(answer, { metadataBytes: metadata, metadataLength: metadata.length });
+}
+type HolderOf = typeof holder extends fc.Arbitrary<infer T> ? T : never;
+
+/** Appends a state of these holders; returns the places. */
+function writeHolders(out: AnswerBytes, answer: Answer, holders: readonly HolderOf[]): number[] {
+  answer.holderCount = holders.length;
+  const start = beginStateAnswer(out, answer);
+  const places = holders.map((one) => {
+    setHolder(answer, one);
+    return addPlace(out, answer);
+  });
+  expect(endAnswer(out, start)).toBe(start);
+  return places;
+}
+
+test('a state of any number of holders is read as it was written, one by one, between other answers', () => {
+  fc.assert(
+    fc.property(fc.array(holder, { maxLength: 20 }), fc.integer({ min: 0, max: 2 }), (holders, mode) => {
+      const out = new AnswerBytes(new ArrayBuffer(16));
+      const answer = Object.assign(new Answer(), {
+        status: 200,
+        mode,
+        limit: 20,
+        queueLength: 7,
+        revision: 9,
+      });
+      writeAnswer(out, answer);
+      const start = out.length;
+      const places = writeHolders(out, Object.assign(answer, { id: 5, status: Event.changed }), holders);
+      writeAnswer(out, Object.assign(answer, { id: 6, sections: 0 }));
+      for (const place of places) out.view.setUint32(placeExpiresAt(place), 77, true);
+      const read = new Answer();
+      const next = readAnswer(out, start, read);
+      expect(read).toMatchObject({
+        id: 5,
+        status: 101,
+        code: 0,
+        mode,
+        limit: 20,
+        queueLength: 7,
+        revision: 9,
+      });
+      expect([read.holderCount, read.placesAt]).toEqual([holders.length, start + 30]);
+      let at = read.placesAt;
+      for (const one of holders) {
+        at = readPlace(out, at, next, read);
+        expect(read).toMatchObject({ expiresInMs: 77, fencingToken: one.fencingToken, mode });
+        expect(read.ownerBytes.slice(read.ownerAt, read.ownerAt + read.ownerLength)).toEqual(one.owner);
+        expect(read.metadataLength).toBe(one.metadata.length);
+      }
+      expect(at).toBe(next);
+      readAnswer(out, next, read);
+      expect(read.id).toBe(6);
+    }),
+  );
+});
+
+test('one holder is written the same by both ways', () => {
+  fc.assert(
+    fc.property(anyAnswer, (given) => {
+      const state = Object.assign(given, { sections: Section.state });
+      const [whole, stepwise] = [new AnswerBytes(), new AnswerBytes()];
+      writeAnswer(whole, state);
+      const start = beginStateAnswer(stepwise, state);
+      if (state.holderCount > 0) addPlace(stepwise, state);
+      endAnswer(stepwise, start);
+      expect(stepwise.bytes.slice(0, stepwise.length)).toEqual(whole.bytes.slice(0, whole.length));
+    }),
+  );
+});
+
+test('ten thousand holders fit, the last of them without metadata', () => {
+  const out = new AnswerBytes();
+  const one = {
+    expiresInMs: 1,
+    fencingToken: 2,
+    owner: new Uint8Array(256),
+    metadata: new Uint8Array(1_024),
+  };
+  writeHolders(
+    out,
+    new Answer(),
+    Array.from({ length: LIMITS.holdersMax }, () => one),
+  );
   const answer = new Answer();
-  expect(readAnswer(source, 0, answer)).toBe(all.length);
-  expect([answer.holderCount, answer.fencingToken, answer.expiresInMs]).toEqual([2, 7, 100]);
-  const second = readPlace(source, answer.placesAt, all.length, answer);
-  readPlace(source, second, all.length, answer);
-  expect([answer.fencingToken, answer.expiresInMs, answer.ownerBytes[answer.ownerAt]]).toEqual([8, 101, 66]);
+  const end = readAnswer(out, 0, answer);
+  const lengths: number[] = [];
+  for (let at = answer.placesAt; at < end; at = readPlace(out, at, end, answer)) {
+    readPlace(out, at, end, answer);
+    lengths.push(answer.metadataLength);
+  }
+  const told = lengths.indexOf(0);
+  expect(told).toBe(Math.ceil(LIMITS.statePlacesBytesMax / (17 + 256 + 1_024)));
+  expect(lengths.slice(told).every((length) => length === 0)).toBe(true);
+  expect(lengths.length).toBe(LIMITS.holdersMax);
+});
+
+test('what is not final can be told unread', () => {
+  const out = new AnswerBytes();
+  for (const status of [...Object.values(Event), 200, 201, 409]) {
+    const start = writeAnswer(out, Object.assign(new Answer(), { id: status * 7, status }));
+    expect(out.view.getUint16(start + ANSWER_STATUS_AT, true) < FINAL_STATUS_MIN).toBe(status < 200);
+    expect(out.view.getUint32(start + ANSWER_ID_AT, true)).toBe(status * 7);
+  }
+});
+
+test('the slots of a session travel in the detail', () => {
+  const slot = fc.record({ slot: fc.integer({ min: 0, max: 65_535 }), state: fc.constantFrom(0, 1) });
+  fc.assert(
+    fc.property(fc.array(slot, { maxLength: 50 }), (slots) => {
+      const detail = new AnswerBytes(new ArrayBuffer(1));
+      for (const one of slots) addSessionSlot(detail, one.slot, one.state);
+      const out = new AnswerBytes();
+      const sections = Section.claim | Section.detail;
+      const { bytes, length } = detail;
+      writeAnswer(out, Object.assign(new Answer(), { sections, detailBytes: bytes, detailLength: length }));
+      const read = new Answer();
+      readAnswer(out, 0, read);
+      expect(readSessionSlots(read)).toEqual(slots);
+      if (slots.length === 0) return;
+      read.detailLength--;
+      expect(() => readSessionSlots(read)).toThrow(ProtocolError);
+      read.detailLength++;
+      out.bytes[read.detailAt + 2] = 2;
+      expect(() => readSessionSlots(read)).toThrow(ProtocolError);
+    }),
+  );
 });

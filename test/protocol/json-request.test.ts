@@ -1,23 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { KIND_NAMES, Kind, OpFlag } from '../../src/op.ts';
-import { type Fields, OpBuilder, Place } from '../../src/protocol/json-request.ts';
-import { acquireBody, batchItem, renewBody, verifyBody } from '../../src/protocol/schemas.ts';
-
-const TOKEN = '00112233-4455-4677-8899-aabbccddeeff';
-
-function build(kind: number, fields: Fields, place: number = Place.item): OpBuilder {
-  const builder = new OpBuilder();
-  builder.begin(kind, '');
-  if (place === Place.body) builder.nameBytes(Buffer.from('a'), 'path/name');
-  builder.fields(fields, place, ['op']);
-  builder.end();
-  return builder;
-}
-
-function pointers(kind: number, fields: Fields): string[] {
-  return build(kind, fields).problems.map(({ pointer }) => pointer);
-}
+import { KIND_NAMES, Kind, Mode, OpFlag } from '../../src/op.ts';
+import { ANYBODY } from '../../src/protocol/caller.ts';
+import { type Fields, Place } from '../../src/protocol/json-fields.ts';
+import { OpBuilder } from '../../src/protocol/json-request.ts';
+import { isStanding } from '../../src/protocol/request.ts';
+import { build, PACKED, pointers, SOMEBODY, TOKEN } from './building.ts';
+import { acquireBody, batchItem, renewBody, sessionBody, verifyBody } from '../../src/protocol/schemas.ts';
 
 test('an acquire with everything becomes an op with everything', () => {
   const { op, problems, lockToken, quotedName } = build(Kind.acquire, {
@@ -51,6 +40,31 @@ test('a token that the server makes is the one that it tells', () => {
   );
 });
 
+test('an acquire that waits for a place of a semaphore, on a session', () => {
+  const builder = build(Kind.acquire, {
+    name: 'a',
+    mode: 'semaphore',
+    limit: 3,
+    waitMs: 5_000,
+    lockDelayMs: 250,
+    sessionId: TOKEN,
+    lockToken: 'n'.repeat(30),
+  });
+  const { op, problems } = builder;
+  expect(problems).toEqual([]);
+  expect(op).toMatchObject({ mode: Mode.semaphore, limit: 3, waitMs: 5_000, lockDelayMs: 250, ttlMs: 0 });
+  expect(op.bytes.subarray(op.sessionAt, op.sessionAt + op.sessionLength)).toEqual(PACKED);
+  expect(isStanding(op)).toBe(true);
+  expect(builder.request()).toEqual({
+    kind: Kind.acquire,
+    quotedName: '"a"',
+    lockToken: 'n'.repeat(30),
+    sessionId: '',
+  });
+  expect(isStanding(build(Kind.acquire, { name: 'a' }).op)).toBe(false);
+  expect(isStanding(build(Kind.watch, { name: 'a' }).op)).toBe(true);
+});
+
 const good: Readonly<Record<string, Fields>> = {
   acquire: { name: 'a' },
   renew: { name: 'a', lockToken: TOKEN },
@@ -58,8 +72,16 @@ const good: Readonly<Record<string, Fields>> = {
   get: { name: 'a' },
   verify: { name: 'a', fencingToken: 1 },
 };
+const ofSockets: Readonly<Record<string, Fields>> = {
+  ...good,
+  watch: { name: 'a' },
+  cancel: { name: 'a' },
+  'session.open': {},
+  'session.keepalive': { sessionId: TOKEN },
+  'session.end': { sessionId: TOKEN },
+};
 
-describe.each(Object.entries(good))('%s', (name, fields) => {
+describe.each(Object.entries(ofSockets))('%s', (name, fields) => {
   const kind = KIND_NAMES.indexOf(name as (typeof KIND_NAMES)[number]);
 
   test('passes, and every missing field is pointed at', () => {
@@ -75,7 +97,10 @@ describe.each(Object.entries(good))('%s', (name, fields) => {
     expect(pointers(kind, { ...fields, constructor: 1 })).toEqual(['/constructor']);
     expect(pointers(kind, { ...fields, ['a/b~c']: 1 })).toEqual(['/a~1b~0c']);
     expect(
-      pointers(kind, JSON.parse(JSON.stringify(fields).replace('{', '{"__proto__":{"x":1},')) as Fields),
+      pointers(
+        kind,
+        JSON.parse(`{"__proto__":{"x":1},${JSON.stringify(fields).slice(1)}`.replace(',}', '}')) as Fields,
+      ),
     ).toEqual(['/__proto__']);
     const long = build(kind, { ...fields, ['x'.repeat(10_000)]: 1 }).problems[0];
     expect(long.pointer.length).toBeLessThan(100);
@@ -99,17 +124,23 @@ test.each<[string, Fields]>([
   ['ttlMs', { ttlMs: '5000' }],
   ['ttlMs', { ttlMs: null }],
   ['ttlMs', { ttlMs: 1e308 }],
-  ['mode', { mode: 'shared' }],
-  ['mode', { mode: 'semaphore' }],
   ['mode', { mode: 'Exclusive' }],
   ['mode', { mode: 1 }],
+  ['mode', { mode: null }],
   ['limit', { limit: 3 }],
-  ['waitMs', { waitMs: 1 }],
+  ['limit', { limit: 3, mode: 'shared' }],
+  ['limit', { mode: 'semaphore' }],
+  ['limit', { mode: 'semaphore', limit: 0 }],
+  ['limit', { mode: 'semaphore', limit: 10_001 }],
+  ['limit', { mode: 'semaphore', limit: 1.5 }],
   ['waitMs', { waitMs: -1 }],
   ['waitMs', { waitMs: 300_001 }],
   ['waitMs', { waitMs: '0' }],
-  ['lockDelayMs', { lockDelayMs: 5 }],
-  ['sessionId', { sessionId: TOKEN }],
+  ['lockDelayMs', { lockDelayMs: -1 }],
+  ['lockDelayMs', { lockDelayMs: 300_001 }],
+  ['ttlMs', { sessionId: TOKEN, ttlMs: 5_000 }],
+  ['sessionId', { sessionId: 'short' }],
+  ['sessionId', { sessionId: 'sixteen-letters!' }],
   ['lockToken', { lockToken: 'short' }],
   ['lockToken', { lockToken: 'sixteen-letters!' }],
   ['lockToken', { lockToken: 'abcdefghijklmnop' }],
@@ -126,6 +157,12 @@ test.each<[string, Fields]>([
   ['metadata', { metadata: { a: 'x'.repeat(1_024) } }],
 ])('acquire: a wrong %s is pointed at: %j', (field, wrong) => {
   expect(pointers(Kind.acquire, { name: 'a', ...wrong })).toEqual([`/${field}`]);
+});
+
+test('an op of a batch does not wait', () => {
+  const { problems } = build(Kind.acquire, { name: 'a', waitMs: 0 }, Place.item);
+  expect(problems).toEqual([{ pointer: '/waitMs', detail: 'an op of a batch does not wait' }]);
+  expect(pointers(Kind.get, { name: 'a', waitMs: 0 }, Place.item)).toEqual(['/waitMs']);
 });
 
 test('metadata that is nested too deep for the stack is refused like any that is too large', () => {
@@ -164,6 +201,7 @@ const value = fc.oneof(
     '',
     'exclusive',
     'shared',
+    'semaphore',
     'strong',
     'cached',
     TOKEN,
@@ -179,6 +217,9 @@ const FIELDS = [
   'name',
   'ttlMs',
   'mode',
+  'limit',
+  'sessionId',
+  'idempotencyKey',
   'waitMs',
   'lockDelayMs',
   'lockToken',
@@ -193,20 +234,33 @@ const someFields = fc
   .chain((names) => fc.record(Object.fromEntries(names.map((name) => [name, value]))));
 
 test('bodies: the published schemas take what the parser takes, and nothing else', () => {
-  const schemas = { [Kind.acquire]: acquireBody, [Kind.renew]: renewBody, [Kind.verify]: verifyBody };
+  const schemas = {
+    [Kind.acquire]: acquireBody,
+    [Kind.renew]: renewBody,
+    [Kind.verify]: verifyBody,
+    [Kind.sessionOpen]: sessionBody,
+  };
+  const kinds = fc.constantFrom(Kind.acquire, Kind.renew, Kind.verify, Kind.sessionOpen);
+  const seen = { good: 0, bad: 0 };
   fc.assert(
-    fc.property(fc.constantFrom(Kind.acquire, Kind.renew, Kind.verify), someFields, (kind, given) => {
+    fc.property(kinds, someFields, (kind, given) => {
+      // What the schema does not say: one of two tokens.
+      const { fencingToken, lockToken } = given as Fields;
+      if (kind === Kind.verify && (fencingToken !== undefined) === (lockToken !== undefined)) return;
       const builder = new OpBuilder();
-      builder.begin(kind, '');
-      builder.nameBytes(Buffer.from('a'), '');
+      builder.begin(kind, '', ANYBODY);
+      if (kind !== Kind.sessionOpen) builder.nameBytes(Buffer.from('a'), '');
       if (kind === Kind.renew) builder.token(TOKEN, '');
       builder.fields(given as Fields, Place.body, []);
-      const oneOf = (given as Fields).fencingToken !== undefined && (given as Fields).lockToken !== undefined;
-      if (kind === Kind.verify && oneOf) return;
-      expect(builder.problems.length === 0).toBe(schemas[kind].safeParse(given).success);
+      builder.end();
+      const passes = builder.problems.length === 0;
+      seen[passes ? 'good' : 'bad']++;
+      expect(passes).toBe(schemas[kind].safeParse(given).success);
     }),
-    { numRuns: 3_000 },
+    { numRuns: 5_000 },
   );
+  expect(seen.good).toBeGreaterThan(100);
+  expect(seen.bad).toBeGreaterThan(100);
 });
 
 test('batch items: the published schema takes what the parser takes, and nothing else', () => {
@@ -215,11 +269,11 @@ test('batch items: the published schema takes what the parser takes, and nothing
     fc.property(fc.constantFrom(...Object.keys(good)), someFields, fc.boolean(), (op, given, complete) => {
       const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
       const fields: Fields = { op, ...(complete ? good[op] : {}), ...(given as Fields) };
-      // What the schema does not say: a batch does not wait, names and tokens beyond their alphabet.
-      if (fields.waitMs !== undefined || ['.', '..'].includes(fields.name as string)) return;
+      // What the schema does not say: names beyond their alphabet, one of two tokens.
+      if (['.', '..'].includes(fields.name as string)) return;
       if (kind === Kind.verify && (fields.fencingToken !== undefined) === (fields.lockToken !== undefined))
         return;
-      const passes = build(kind, fields).problems.length === 0;
+      const passes = build(kind, fields, Place.item).problems.length === 0;
       seen[passes ? 'good' : 'bad']++;
       expect(passes).toBe(batchItem.safeParse(fields).success);
     }),
@@ -232,14 +286,20 @@ test('batch items: the published schema takes what the parser takes, and nothing
 test('no JSON value whatever gets through as something else, or crashes', () => {
   fc.assert(
     fc.property(
-      fc.constantFrom(...Object.keys(good)),
+      fc.constantFrom(...Object.keys(ofSockets)),
       fc.dictionary(fc.constantFrom(...FIELDS), fc.jsonValue()),
-      (op, given) => {
+      fc.constantFrom(ANYBODY, SOMEBODY),
+      (op, given, caller) => {
         const kind = KIND_NAMES.indexOf(op as (typeof KIND_NAMES)[number]);
-        const builder = build(kind, given);
+        const builder = build(kind, given, Place.socket, caller);
         if (builder.problems.length > 0) return;
+        const length = builder.op.keyLength - builder.op.namespaceLength;
+        if (op.startsWith('session.')) {
+          expect(length).toBeGreaterThanOrEqual(17);
+          return;
+        }
         expect(typeof given.name).toBe('string');
-        expect(builder.op.keyLength).toBe(Buffer.byteLength(given.name as string));
+        expect(length).toBe(Buffer.byteLength(given.name as string));
       },
     ),
     { numRuns: 2_000 },

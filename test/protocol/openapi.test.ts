@@ -2,10 +2,15 @@ import { expect, test } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
 import { openApiText } from '../../src/protocol/openapi.ts';
 
+interface Call {
+  parameters?: { name: string; required?: boolean }[];
+  responses?: Record<string, unknown>;
+}
+
 interface Document {
   openapi: string;
   info: { version: string };
-  paths: Record<string, Record<string, { responses?: Record<string, unknown> }>>;
+  paths: Record<string, Record<string, Call>>;
   components: {
     schemas: Record<string, { properties?: Record<string, unknown>; additionalProperties?: unknown }>;
   };
@@ -28,6 +33,8 @@ test('names version and every call', () => {
     '/v1/locks',
     '/v1/locks/{name}/verify',
     '/v1/batch',
+    '/v1/sessions',
+    '/v1/sessions/{id}',
     '/v1/cluster',
     '/v1/ws',
     '/healthz',
@@ -44,6 +51,23 @@ test('every reference leads somewhere', () => {
   );
   expect(references.length).toBeGreaterThan(10);
   for (const name of references) expect(document.components.schemas).toHaveProperty([name]);
+});
+
+test('tells how to wait, to force and to keep sessions', () => {
+  const lock = document.paths['/v1/locks/{name}'];
+  const named = (call: Call): string[] =>
+    (call.parameters ?? []).map(({ name, required }) => (required === true ? `${name}!` : name));
+  expect(named(lock.post)).toEqual(['Idempotency-Key']);
+  expect(named(lock.put)).toEqual(['Holdfast-Lock-Token!']);
+  expect(named(lock.delete)).toEqual(['Holdfast-Lock-Token', 'force', 'reason', 'fencingToken']);
+  expect(Object.keys(document.paths['/v1/sessions/{id}'])).toEqual(['parameters', 'put', 'delete', 'get']);
+  const { properties } = document.components.schemas.AcquireBody;
+  expect(properties?.waitMs).toMatchObject({ minimum: 0, maximum: LIMITS.waitMsMax, default: 0 });
+  expect(properties?.limit).toMatchObject({ minimum: 1, maximum: LIMITS.holdersMax });
+  expect(properties?.mode).toMatchObject({ enum: ['exclusive', 'shared', 'semaphore'] });
+  expect(document.components.schemas.BatchBody.properties?.atomic).toMatchObject({ type: 'boolean' });
+  expect(document['x-limits']).toMatchObject({ waitersMax: 1_000, standingMax: LIMITS.standingMax });
+  expect(openApiText('1.2.3')).not.toMatch(/not supported/);
 });
 
 test('tells the limits and the codes of each status', () => {

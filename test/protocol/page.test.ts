@@ -1,9 +1,17 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Answer, AnswerBytes, readAnswer, writeAnswer } from '../../src/protocol/answer.ts';
+import {
+  addPlace,
+  Answer,
+  AnswerBytes,
+  readAnswer,
+  readPlace,
+  writeAnswer,
+} from '../../src/protocol/answer.ts';
 import { GrowingBytes, ProtocolError } from '../../src/protocol/bytes.ts';
 import {
   addToListPage,
+  beginListEntry,
   beginListPage,
   endListPage,
   ListPage,
@@ -99,4 +107,37 @@ test('a page that ends too early is refused', () => {
   }
   expect(() => readListCover(out, coverAt, coverAt + 1)).toThrow(ProtocolError);
   expect(() => readListPage(out, answer.detailAt, answer.detailAt + 7, page)).toThrow(ProtocolError);
+});
+
+test('an entry may have many holders', () => {
+  const page = new GrowingBytes(new ArrayBuffer(8));
+  const answer = new Answer();
+  beginListPage(page);
+  for (const count of [3, 0, 1]) {
+    Object.assign(answer, { holderCount: count, mode: 1, queueLength: count });
+    beginListEntry(page, 5, Uint8Array.of(65, count), 0, 2, answer);
+    for (let i = 0; i < count; i++) addPlace(page, Object.assign(answer, { fencingToken: 10 + i }));
+  }
+  endListPage(page, 17, [5], answer);
+  const out = new AnswerBytes();
+  writeAnswer(out, answer);
+  readAnswer(out, 0, answer);
+  const end = answer.detailAt + answer.detailLength;
+  const list = new ListPage();
+  let at = readListPage(out, answer.detailAt, end, list);
+  for (const count of [3, 0, 1]) {
+    at = readListEntry(out, at, end, list, answer);
+    expect([out.bytes[list.keyAt + 1], answer.holderCount, answer.queueLength]).toEqual([
+      count,
+      count,
+      count,
+    ]);
+    let place = answer.placesAt;
+    for (let i = 0; i < count; i++) {
+      place = readPlace(out, place, end, answer);
+      expect(answer).toMatchObject({ fencingToken: 10 + i, mode: 1 });
+    }
+    expect(place).toBe(at);
+  }
+  expect(readListCover(out, at, end)).toEqual([5]);
 });

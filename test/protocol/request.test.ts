@@ -1,96 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Kind, Op, OpFlag, PING } from '../../src/op.ts';
+import { Kind, Op, OpFlag, PING, SESSION_KEY } from '../../src/op.ts';
 import { GrowingBytes } from '../../src/protocol/bytes.ts';
-import { countRequests, parseRequest, writeRequest } from '../../src/protocol/request.ts';
-
-interface Wish {
-  kind: number;
-  id: number;
-  flags: number;
-  ttlMs: number;
-  fencingToken: number;
-  name: string;
-  token: Uint8Array;
-  owner: string;
-  metadata: string;
-}
-
-const NAME = fc
-  .string({ minLength: 1, maxLength: 60, unit: 'grapheme' })
-  .filter((name) => !/^\.\.?$|\p{Cc}|\p{Surrogate}/u.test(name));
-const TOKEN = fc.oneof(
-  fc.uint8Array({ minLength: 16, maxLength: 16 }),
-  fc.stringMatching(/^[A-Za-z0-9._~-]{22,64}$/).map((text) => new Uint8Array(Buffer.from(text))),
-);
-const wish: fc.Arbitrary<Wish> = fc.record({
-  kind: fc.constantFrom(Kind.acquire, Kind.renew, Kind.release, Kind.get, Kind.verify),
-  id: fc.integer({ min: 0, max: 0xffff_fffe }),
-  flags: fc.constantFrom(0, OpFlag.full),
-  ttlMs: fc.oneof(fc.constant(0), fc.integer({ min: 1_000, max: 86_400_000 })),
-  fencingToken: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })),
-  name: NAME,
-  token: TOKEN,
-  owner: fc.string({ maxLength: 40 }).filter((owner) => !/\p{Cc}/u.test(owner)),
-  metadata: fc.constantFrom('', '{}', '{"a":[1,"é"]}'),
-});
-
-/** Fields that this kind does not have are gone; verify has one of two. */
-function fitting(given: Wish): Wish {
-  const { kind } = given;
-  const byToken = kind === Kind.verify && given.fencingToken !== 0;
-  return {
-    ...given,
-    flags: kind === Kind.acquire || kind === Kind.renew ? given.flags : 0,
-    ttlMs: kind === Kind.acquire || kind === Kind.renew ? given.ttlMs : 0,
-    fencingToken: kind === Kind.verify ? given.fencingToken : 0,
-    token: kind === Kind.get || byToken ? new Uint8Array() : given.token,
-    owner: kind === Kind.acquire ? given.owner : '',
-    metadata: kind === Kind.acquire || kind === Kind.renew ? given.metadata : '',
-  };
-}
-
-function write(out: GrowingBytes, given: Partial<Wish>): void {
-  const name = Buffer.from(given.name ?? '');
-  const token = Buffer.from(given.token ?? '');
-  const owner = Buffer.from(given.owner ?? '');
-  const metadata = Buffer.from(given.metadata ?? '');
-  const op = new Op();
-  Object.assign(op, {
-    kind: given.kind,
-    id: given.id ?? 1,
-    flags: given.flags ?? 0,
-    ttlMs: given.ttlMs ?? 0,
-  });
-  op.fencingToken = given.fencingToken ?? 0;
-  op.bytes = Buffer.concat([name, token, owner, metadata]);
-  op.keyLength = name.length;
-  op.tokenAt = name.length;
-  op.tokenLength = token.length;
-  op.ownerAt = op.tokenAt + token.length;
-  op.ownerLength = owner.length;
-  op.metadataAt = op.ownerAt + owner.length;
-  op.metadataLength = metadata.length;
-  writeRequest(out, op);
-}
-
-function text(op: Op, at: number, length: number): string {
-  return Buffer.from(op.bytes.slice(at, at + length)).toString('latin1');
-}
-
-/** What parsing the one request says of it; '' = fine. */
-function verdict(given: Partial<Wish>, spoil: (bytes: Uint8Array) => void = () => {}): string {
-  const out = new GrowingBytes();
-  write(out, given);
-  spoil(out.bytes);
-  return parseRequest(out.bytes, out.view, 0, new Op());
-}
+import { ANYBODY, CallerBytes } from '../../src/protocol/caller.ts';
+import { countRequests, parseRequest } from '../../src/protocol/request.ts';
+import { keyedTokens, text, verdict, type Wish, wish, write } from './wishes.ts';
 
 const acquire: Partial<Wish> = { kind: Kind.acquire, name: 'a', token: Buffer.from('t'.repeat(22)) };
+const SOMEBODY = new CallerBytes({ namespace: 'größe', principal: 'ci-7' });
 
-test('requests that were written are read as they were', () => {
+test.each([
+  ['nobody in particular', ANYBODY],
+  ['somebody in a namespace', SOMEBODY],
+  ['somebody in the default namespace', new CallerBytes({ namespace: 'default', principal: 'x' })],
+])('requests that were written are read as they were: of %s', (_, caller) => {
   fc.assert(
-    fc.property(fc.array(wish.map(fitting), { minLength: 1, maxLength: 12 }), (wishes) => {
+    fc.property(fc.array(wish, { minLength: 1, maxLength: 12 }), (wishes) => {
       const out = new GrowingBytes(new ArrayBuffer(8));
       for (const one of wishes) write(out, one);
       expect(countRequests(out.view, out.length)).toBe(wishes.length);
@@ -98,23 +23,57 @@ test('requests that were written are read as they were', () => {
       let at = 0;
       for (const one of wishes) {
         const next = at + out.view.getUint16(at, true);
-        expect(parseRequest(out.bytes, out.view, at, op)).toBe('');
-        expect([op.kind, op.id, op.flags, op.ttlMs, op.fencingToken]).toEqual([
-          one.kind,
-          one.id,
-          one.flags,
-          one.ttlMs,
-          one.fencingToken,
-        ]);
-        expect(text(op, op.keyAt, op.keyLength)).toBe(Buffer.from(one.name).toString('latin1'));
-        expect(text(op, op.tokenAt, op.tokenLength)).toBe(Buffer.from(one.token).toString('latin1'));
-        expect(text(op, op.ownerAt, op.ownerLength)).toBe(Buffer.from(one.owner).toString('latin1'));
-        expect(text(op, op.metadataAt, op.metadataLength)).toBe(Buffer.from(one.metadata).toString('latin1'));
+        expect(parseRequest(out.bytes, out.view, at, op, caller, keyedTokens)).toBe('');
+        expectAsWished(op, one, caller);
         at = next;
       }
     }),
   );
 });
+
+const latin1 = (bytes: string | Uint8Array): string => Buffer.from(bytes as string).toString('latin1');
+
+function expectAsWished(op: Op, one: Wish, caller: CallerBytes): void {
+  const { kind, id, ttlMs, fencingToken, mode, limit, waitMs, lockDelayMs } = one;
+  expect(op).toMatchObject({ kind, id, ttlMs, fencingToken, mode, limit, waitMs, lockDelayMs });
+  expect(op).toMatchObject({ origin: 0, attempt: 0, batchLength: 0 });
+  if (kind === Kind.cancel) {
+    expect([op.keyLength, op.principalLength]).toEqual([0, 0]);
+    return;
+  }
+  const isSession = kind >= Kind.sessionOpen;
+  const made =
+    (kind === Kind.acquire && one.token.length === 0) ||
+    (kind === Kind.sessionOpen && one.session.length === 0);
+  expect(op.flags).toBe(
+    one.flags | (made ? OpFlag.madeToken : 0) | (one.idempotencyKey === '' ? 0 : OpFlag.keyed),
+  );
+  const key = text(op, op.keyAt, op.keyLength);
+  const token = text(op, op.tokenAt, op.tokenLength);
+  expect(op.namespaceLength).toBe(caller.prefix.length);
+  expect(text(op, op.principalAt, op.principalLength)).toBe(latin1(caller.principal));
+  expect(text(op, op.ownerAt, op.ownerLength)).toBe(latin1(one.owner));
+  expect(text(op, op.metadataAt, op.metadataLength)).toBe(latin1(one.metadata));
+  if (isSession) {
+    const id = made ? token : latin1(one.session);
+    expect(key).toBe(latin1(caller.prefix) + String.fromCharCode(SESSION_KEY) + id);
+    expect(token).toBe(kind === Kind.sessionOpen ? id : '');
+    expect(op.sessionLength).toBe(0);
+    return;
+  }
+  expect(key).toBe(latin1(caller.prefix) + latin1(one.name));
+  expect(text(op, op.sessionAt, op.sessionLength)).toBe(latin1(one.session));
+  if (one.idempotencyKey === '') {
+    expect(made ? op.tokenLength : token).toBe(made ? 16 : latin1(one.token));
+    return;
+  }
+  const expected = keyedTokens.token(
+    caller.principal,
+    Buffer.from(key, 'latin1'),
+    Buffer.from(one.idempotencyKey),
+  );
+  expect(token).toBe(latin1(expected));
+}
 
 test('an acquire without a token gets one from the server, version 4, another each time', () => {
   const tokens = new Set<string>();
@@ -122,7 +81,7 @@ test('an acquire without a token gets one from the server, version 4, another ea
     const out = new GrowingBytes();
     write(out, { kind: Kind.acquire, name: 'größe', owner: 'me', metadata: '{}', flags: OpFlag.full });
     const op = new Op();
-    expect(parseRequest(out.bytes, out.view, 0, op)).toBe('');
+    expect(parseRequest(out.bytes, out.view, 0, op, ANYBODY)).toBe('');
     expect(op.flags).toBe(OpFlag.full | OpFlag.madeToken);
     expect(op.tokenLength).toBe(16);
     const token = Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + 16)).toString('hex');
@@ -139,7 +98,7 @@ test('a canonical UUID as text is the same token as its sixteen bytes; other spe
     const out = new GrowingBytes();
     write(out, { ...acquire, token: Buffer.from(uuid) });
     const op = new Op();
-    expect(parseRequest(out.bytes, out.view, 0, op)).toBe('');
+    expect(parseRequest(out.bytes, out.view, 0, op, ANYBODY)).toBe('');
     return Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex');
   };
   const uuid = '00112233-4455-4677-8899-aabbccddeeff';
@@ -174,7 +133,42 @@ test.each<[string, Partial<Wish>, RegExp]>([
     { kind: Kind.verify, name: 'a', fencingToken: 1, token: Buffer.from('t'.repeat(22)) },
     /not both/,
   ],
-  ['a ping with flags', { kind: PING, flags: 1 }, /flags/],
+  ['a mode that is none', { ...acquire, mode: 3 }, /a mode is/],
+  ['a limit without a semaphore', { ...acquire, mode: 1, limit: 3 }, /only a semaphore/],
+  ['a semaphore without a limit', { ...acquire, mode: 2 }, /limit of a semaphore is 1–10000/],
+  ['a limit too large', { ...acquire, mode: 2, limit: 10_001 }, /limit of a semaphore/],
+  ['a wait too long', { ...acquire, waitMs: 300_001 }, /waitMs is at most 300000/],
+  ['a lock delay too long', { ...acquire, lockDelayMs: 300_001 }, /lockDelayMs is at most/],
+  [
+    'a ttl beside a session',
+    { ...acquire, ttlMs: 5_000, session: Buffer.alloc(16) },
+    /as long as the session/,
+  ],
+  [
+    'a short session id',
+    { ...acquire, session: Buffer.from('s'.repeat(21)) },
+    /session id is a UUID or 22–64/,
+  ],
+  ['a token and a key', { ...acquire, idempotencyKey: 'k' }, /not both/],
+  [
+    'a key with a line feed',
+    { kind: Kind.acquire, name: 'a', idempotencyKey: 'a\nb' },
+    /Idempotency-Key has/,
+  ],
+  ['a wrong ttl beside a key', { kind: Kind.acquire, name: 'a', idempotencyKey: 'k', ttlMs: 1 }, /ttlMs/],
+  ['a watch without a name', { kind: Kind.watch }, /1–512 bytes/],
+  ['a forced release without a reason', { kind: Kind.force, name: 'a' }, /a reason of 1–256/],
+  [
+    'a forced release with too long a reason',
+    { kind: Kind.force, name: 'a', metadata: 'r'.repeat(257) },
+    /reason/,
+  ],
+  ['a reason with a line feed', { kind: Kind.force, name: 'a', metadata: 'a\nb' }, /reason/],
+  ['a forced release without a name', { kind: Kind.force, metadata: 'r' }, /1–512 bytes/],
+  ['a session without an id', { kind: Kind.sessionRenew }, /needs the id of a session/],
+  ['a session with a short id', { kind: Kind.sessionEnd, session: Buffer.from('abc') }, /session id is/],
+  ['a session with a wrong ttl', { kind: Kind.sessionOpen, ttlMs: 999 }, /ttlMs/],
+  ['a session with a wrong owner', { kind: Kind.sessionOpen, owner: 'a\nb' }, /owner/],
 ])('%s is refused', (_, given, reason) => {
   expect(verdict(given)).toMatch(reason);
 });
@@ -194,7 +188,7 @@ test('names are the same to the fast and to the thorough check', () => {
       const out = new GrowingBytes();
       write(out, { ...acquire, name: 'x'.repeat(name.length) });
       out.bytes.set(name, 19);
-      const wrong = parseRequest(out.bytes, out.view, 0, new Op());
+      const wrong = parseRequest(out.bytes, out.view, 0, new Op(), ANYBODY);
       let text: string | undefined;
       try {
         text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(name);
@@ -209,12 +203,42 @@ test('names are the same to the fast and to the thorough check', () => {
 });
 
 test('unknown ops and flags, and sizes that do not fit, are refused one by one', () => {
-  expect(verdict(acquire, (bytes) => (bytes[2] = 6))).toBe('no such op');
-  expect(verdict(acquire, (bytes) => (bytes[2] = 255))).toBe('no such op');
-  expect(verdict(acquire, (bytes) => (bytes[3] = 2))).toMatch(/flags/);
-  expect(verdict({ kind: Kind.get, name: 'a' }, (bytes) => (bytes[3] = 1))).toMatch(/flags/);
+  for (const kind of [0, 6, 15, 19, 255])
+    expect(verdict(acquire, (bytes) => (bytes[2] = kind))).toBe('no such op');
+  expect(verdict(acquire, (bytes) => (bytes[3] = 8))).toMatch(/flags/);
+  expect(verdict({ ...acquire, kind: Kind.renew }, (bytes) => (bytes[3] = 2))).toMatch(/flags/);
+  for (const kind of [Kind.get, PING, Kind.cancel, Kind.watch, Kind.sessionGet])
+    expect(verdict({ kind, name: 'a' }, (bytes) => (bytes[3] = 1))).toMatch(/flags/);
   expect(verdict(acquire, (bytes) => (bytes[12] = 2))).toMatch(/lengths/);
   expect(verdict({ kind: Kind.get, name: 'a' }, (bytes) => (bytes[0] = 9))).toMatch(/shorter/);
+  expect(verdict(acquire, (bytes) => (bytes[3] = 2))).toMatch(/lengths/);
+  expect(verdict({ kind: Kind.acquire, name: 'a' }, (bytes) => (bytes[3] = 2))).toMatch(/shorter/);
+  expect(verdict({ kind: Kind.cancel }, (bytes) => (bytes[0] = 9))).toMatch(/lengths/);
+  expect(verdict({ kind: Kind.force, name: 'a', metadata: 'r' }, (bytes) => (bytes[18] = 2))).toMatch(
+    /lengths/,
+  );
+  const open = { kind: Kind.sessionOpen, owner: 'me' };
+  expect(verdict(open, (bytes) => (bytes[12] = 1))).toMatch(/lengths/);
+});
+
+test("without the cluster's secret an Idempotency-Key is refused", () => {
+  const out = new GrowingBytes();
+  write(out, { kind: Kind.acquire, name: 'a', idempotencyKey: 'k' });
+  expect(parseRequest(out.bytes, out.view, 0, new Op(), ANYBODY)).toMatch(/takes no Idempotency-Keys/);
+});
+
+test('an op keeps nothing of the one before it', () => {
+  const out = new GrowingBytes();
+  write(out, { ...acquire, mode: 2, limit: 3, waitMs: 5, lockDelayMs: 6, session: Buffer.alloc(16, 1) });
+  const plainAt = out.length;
+  write(out, acquire);
+  const op = new Op();
+  expect(parseRequest(out.bytes, out.view, 0, op, SOMEBODY)).toBe('');
+  expect([op.isPlain, op.namespaceLength]).toEqual([false, 7 + 1]);
+  expect(parseRequest(out.bytes, out.view, plainAt, op, ANYBODY)).toBe('');
+  expect([op.isPlain, op.namespaceLength]).toEqual([true, 0]);
+  // What needs nothing added stays where it lies: nothing is copied.
+  expect(op.bytes).toBe(out.bytes);
 });
 
 test('a frame whose sizes do not add up is refused as a whole', () => {
@@ -240,23 +264,55 @@ test('arbitrary bytes never crash the parser, and what passes is within the boun
   fc.assert(
     fc.property(
       fc.uint8Array({ minLength: 8, maxLength: 120 }),
-      fc.integer({ min: 0, max: 8 }),
-      (bytes, kind) => {
+      fc.integer({ min: 0, max: 15 }),
+      fc.constantFrom(ANYBODY, SOMEBODY),
+      (bytes, kind, caller) => {
         const frame = new GrowingBytes(new ArrayBuffer(bytes.length), bytes.length);
         frame.bytes.set(bytes);
         frame.view.setUint16(0, bytes.length, true);
         frame.bytes[2] = kind;
-        frame.bytes[3] &= 1;
+        frame.bytes[3] &= 7;
         expect(countRequests(frame.view, frame.length)).toBe(1);
         const op = new Op();
-        const wrong = parseRequest(frame.bytes, frame.view, 0, op);
+        const wrong = parseRequest(frame.bytes, frame.view, 0, op, caller, keyedTokens);
         expect(op.id).toBe(frame.view.getUint32(4, true));
-        if (wrong !== '' || op.kind === PING) return;
-        expect(op.keyLength).toBeGreaterThan(0);
-        expect(op.keyAt + op.keyLength).toBeLessThanOrEqual(op.bytes.length);
-        expect(op.metadataAt + op.metadataLength).toBeLessThanOrEqual(op.bytes.length);
+        if (wrong === '' && kind !== PING && kind !== Kind.cancel) expectWithin(op, caller);
       },
     ),
     { numRuns: 5_000 },
   );
 });
+
+test('a bit more or less in a request never makes it lie elsewhere than in its bytes', () => {
+  fc.assert(
+    fc.property(wish, fc.constantFrom(ANYBODY, SOMEBODY), (one, caller) => {
+      const out = new GrowingBytes();
+      write(out, one);
+      const { length } = out;
+      const before = out.bytes.slice(0, length);
+      const op = new Op();
+      for (let bit = 16; bit < Math.min(length, 48) * 8; bit++) {
+        const bytes = before.slice();
+        bytes[bit >> 3] ^= 1 << (bit & 7);
+        const wrong = parseRequest(bytes, new DataView(bytes.buffer), 0, op, caller, keyedTokens);
+        if (wrong === '' && op.kind !== PING && op.kind !== Kind.cancel) expectWithin(op, caller);
+      }
+    }),
+    { numRuns: 60 },
+  );
+});
+
+function expectWithin(op: Op, caller: CallerBytes): void {
+  expect(op.keyLength).toBeGreaterThan(caller.prefix.length);
+  for (const end of [
+    op.keyAt + op.keyLength,
+    op.tokenLength === 0 ? 0 : op.tokenAt + op.tokenLength,
+    op.ownerLength === 0 ? 0 : op.ownerAt + op.ownerLength,
+    op.metadataLength === 0 ? 0 : op.metadataAt + op.metadataLength,
+    op.sessionLength === 0 ? 0 : op.sessionAt + op.sessionLength,
+    op.principalLength === 0 ? 0 : op.principalAt + op.principalLength,
+  ])
+    expect(end).toBeLessThanOrEqual(op.bytes.length);
+  expect(text(op, op.keyAt, op.namespaceLength)).toBe(latin1(caller.prefix));
+  expect(text(op, op.principalAt, op.principalLength)).toBe(latin1(caller.principal));
+}

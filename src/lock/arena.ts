@@ -1,0 +1,120 @@
+/**
+ * Blocks of bytes in one ArrayBuffer: what a slot's table keeps its rows in.
+ *
+ * There are three views of the arena, not one for every width: each is an
+ * object more to load on the way to a row, and with thousands of tables that is
+ * what an op waits for.
+ *
+ * Row ids are offsets in units of 8 bytes, behind `base`. A block keeps its
+ * place and its class for as long as the arena lives. When a large arena has
+ * become empty it is given back, and `base` moves past all ids of it: an id from
+ * before (a timer, an answer under way) can never mean bytes of a later row.
+ */
+import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
+import { ClaimIndex } from './claim-index.ts';
+
+// Indexes into the view of 32-bit words, from the block's place.
+/** Of a free block: the next one. */
+const NEXT = 8;
+/** Offset of a row's class. */
+export const CLASS = 58;
+
+/** The first units of an arena belong to no row: id 0 is «none», and reads as zeros. */
+const RESERVED_UNITS = 8;
+const UNITS_MIN = 128;
+/** From 8 KiB on an arena grows by a quarter, not by doubling: 12 % of it is unused on average, not 28 %. */
+const DOUBLING_UNITS_MAX = 1_024;
+/** An empty arena larger than this is given back: 16 KiB. */
+const KEPT_UNITS_MAX = 2_048;
+/** Ids are 31 bits; when `base` has come this far arenas are kept for ever. */
+const BASE_MAX = 2 ** 30;
+
+const NO_ARENA = new ArrayBuffer(RESERVED_UNITS * 8);
+const NO_BYTES = new Uint8Array(NO_ARENA);
+const NO_U32 = new Uint32Array(NO_ARENA);
+const NO_F64 = new Float64Array(NO_ARENA);
+
+/** Base of ClaimTable, as ClaimIndex is of it: one object less to load on the way to a row. */
+export abstract class Arena extends ClaimIndex {
+  /** The arena. Replaced when it grows: take it anew after an insert or setMetadata. */
+  bytes = NO_BYTES;
+  protected u32 = NO_U32;
+  protected f64 = NO_F64;
+  protected base = 0;
+  /** Units in use from the arena's start, free blocks included. */
+  private top = RESERVED_UNITS;
+  /** By class: the first free block of rows, then of metadata. */
+  private free: Int32Array | undefined;
+  /** Class of the block that takeBlock gave last. */
+  protected takenClass = 0;
+
+  /** A block of at least `bytes`; `list` is 0 for rows, BLOCK_CLASSES for metadata, whose blocks never mix. */
+  protected takeBlock(bytes: number, list: number): number {
+    const wanted = classOf(bytes);
+    const free = (this.free ??= new Int32Array(2 * BLOCK_CLASSES));
+    let taken = wanted;
+    let at = free[list + wanted];
+    if (at === 0 && this.top + unitsOf(wanted) > this.f64.length) {
+      taken = this.freeClassAbove(wanted, list);
+      at = free[list + taken];
+    }
+    this.takenClass = taken;
+    if (at !== 0) {
+      free[list + taken] = this.u32[2 * at + (list === 0 ? NEXT : 0)];
+      return at;
+    }
+    const units = unitsOf(wanted);
+    if (this.top + units > this.f64.length) this.grow(units);
+    at = this.top;
+    this.top += units;
+    if (list === 0) this.bytes[8 * at + CLASS] = wanted;
+    return at;
+  }
+
+  /** Before the arena grows: the next larger class with a free block, up to twice the size. */
+  private freeClassAbove(wanted: number, list: number): number {
+    const unitsMax = 2 * unitsOf(wanted);
+    for (let i = wanted + 1; i < BLOCK_CLASSES && unitsOf(i) <= unitsMax; i++) {
+      if (this.free![list + i] !== 0) return i;
+    }
+    return wanted;
+  }
+
+  /** Gives a row's block back. */
+  protected giveBlock(at: number, blockClass: number): void {
+    this.u32[2 * at + NEXT] = this.free![blockClass];
+    this.free![blockClass] = at;
+  }
+
+  /** Gives a block of metadata back. */
+  protected giveMetadataBlock(at: number, blockClass: number): void {
+    this.u32[2 * at] = this.free![BLOCK_CLASSES + blockClass];
+    this.free![BLOCK_CLASSES + blockClass] = at;
+  }
+
+  private grow(units: number): void {
+    const have = this.f64 === NO_F64 ? 0 : this.f64.length;
+    const wish = have < DOUBLING_UNITS_MAX ? 2 * have : have + (have >>> 2);
+    const size = Math.max(UNITS_MIN, wish, this.top + units);
+    const before = this.bytes;
+    this.view(new ArrayBuffer(8 * size));
+    this.bytes.set(before.subarray(0, 8 * this.top));
+  }
+
+  protected giveBack(): void {
+    if (this.f64.length <= KEPT_UNITS_MAX || this.base + this.top > BASE_MAX) return;
+    this.base += this.top;
+    this.top = RESERVED_UNITS;
+    this.free = undefined;
+    this.clearIndex();
+    this.bytes = NO_BYTES;
+    this.u32 = NO_U32;
+    this.f64 = NO_F64;
+  }
+
+  private view(arena: ArrayBuffer): void {
+    this.bytes = new Uint8Array(arena);
+    this.u32 = new Uint32Array(arena);
+    this.f64 = new Float64Array(arena);
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * What a claim may hang on: the stub of a session, or of an atomic batch. A slot
+ * makes one when the first claim or waiter comes that hangs on it.
+ */
+import { LIMITS } from '../limits.ts';
+import { BATCH_KEY, type Op, OpFlag, STUB_KEY } from '../op.ts';
+import { close } from './endings.ts';
+import type { Outcome } from './outcome.ts';
+import { KEY_BYTES_MAX } from './records.ts';
+import { EndReason, RowKind } from './rows.ts';
+import { openStub } from './transitions.ts';
+import type { Turn } from './turn.ts';
+
+/** Rows, 0 = none. */
+interface Hangs {
+  stub: number;
+  batch: number;
+  /** They are still to be made. */
+  makeStub: boolean;
+  makeBatch: boolean;
+}
+
+const hangs: Hangs = { stub: 0, batch: 0, makeStub: false, makeBatch: false };
+
+/** What the op's claim is to hang on may be over: then so is all that hangs on it. True when something was. */
+export function endHangsOver(turn: Turn, op: Op): boolean {
+  return closeOver(turn, sessionStub(turn, op)) || closeOver(turn, batchStub(turn, op));
+}
+
+function closeOver(turn: Turn, stub: number): boolean {
+  if (stub === 0 || turn.slot.claims.freeAt(stub) > turn.now) return false;
+  close(turn, stub, EndReason.expired);
+  return true;
+}
+
+/** Finds them, or sees to it that `makeHangs` makes them. False: the op is refused. */
+export function findHangs(turn: Turn, op: Op, out: Outcome): boolean {
+  const { claims, onStub } = turn.slot;
+  hangs.stub = sessionStub(turn, op);
+  hangs.makeStub = false;
+  if (op.sessionLength > 0) {
+    hangs.makeStub = hangs.stub === 0 && (op.flags & OpFlag.newStub) !== 0 && !wasClosed(turn);
+    const isMine =
+      hangs.stub !== 0 && claims.hasPrincipal(hangs.stub, op.bytes, op.principalAt, op.principalLength);
+    if (!isMine && !hangs.makeStub) out.refuse('session_ended');
+    else if (isMine && onStub.get(hangs.stub)!.size >= LIMITS.sessionLocksMax) out.refuse('quota_exceeded');
+  }
+  hangs.batch = batchStub(turn, op);
+  hangs.makeBatch = op.batchLength > 0 && hangs.batch === 0;
+  if (hangs.makeBatch && wasClosed(turn)) out.refuse('not_held');
+  return out.code === 0;
+}
+
+/** @param ttlMs of a session whose stub has to be made */
+export function makeHangs(
+  turn: Turn,
+  op: Op,
+  ttlMs: number,
+): { readonly stub: number; readonly batch: number } {
+  if (hangs.makeStub) {
+    stubKey(op, STUB_KEY, op.sessionAt, op.sessionLength);
+    hangs.stub = make(turn, RowKind.stub, ttlMs);
+  }
+  if (hangs.makeBatch) {
+    stubKey(op, BATCH_KEY, op.batchAt, op.batchLength);
+    hangs.batch = make(turn, RowKind.batch, LIMITS.pendingMs);
+  }
+  return hangs;
+}
+
+/** Of the key that `stubKey` made last. */
+function make(turn: Turn, kind: typeof RowKind.stub | typeof RowKind.batch, ttlMs: number): number {
+  const { slot, effects, witness } = turn;
+  const number = turn.count();
+  source.hash = number >>> 0;
+  const row = openStub(slot, source, kind, number, ttlMs);
+  effects.opened(slot, row);
+  slot.claims.disarm(row);
+  witness.begins(slot, row);
+  return row;
+}
+
+function sessionStub({ slot }: Turn, op: Op): number {
+  if (op.sessionLength === 0) return 0;
+  stubKey(op, STUB_KEY, op.sessionAt, op.sessionLength);
+  return slot.findStub(source.bytes, 0, source.keyLength);
+}
+
+function batchStub({ slot }: Turn, op: Op): number {
+  if (op.batchLength === 0) return 0;
+  stubKey(op, BATCH_KEY, op.batchAt, op.batchLength);
+  return slot.findStub(source.bytes, 0, source.keyLength);
+}
+
+/** The stub whose key `stubKey` made last was there and has ended. */
+function wasClosed({ slot, now }: Turn): boolean {
+  return slot.ended.has(0, source.bytes, 0, source.keyLength, now);
+}
+
+const source = {
+  bytes: new Uint8Array(KEY_BYTES_MAX + 1 + LIMITS.tokenBytesMax + LIMITS.principalBytesMax),
+  hash: 0,
+  keyAt: 0,
+  keyLength: 0,
+  tokenAt: 0,
+  tokenLength: 0,
+  ownerAt: 0,
+  ownerLength: 0,
+  metadataAt: 0,
+  metadataLength: 0,
+  principalAt: 0,
+  principalLength: 0,
+  limit: 0,
+};
+
+/**
+ * The key of a stub: the op's namespace, what marks it as a stub, and the id
+ * that stands at `at` in the op's bytes. Behind it the op's principal, as in all
+ * rows.
+ */
+export function stubKey(op: Op, mark: number, at: number, length: number): typeof source {
+  const { bytes } = source;
+  let to = 0;
+  // The namespace ends with a zero byte, which no name contains.
+  const separator = op.bytes.indexOf(0, op.keyAt);
+  if (separator >= 0 && separator < op.keyAt + op.keyLength) {
+    bytes.set(op.bytes.subarray(op.keyAt, separator + 1));
+    to = separator + 1 - op.keyAt;
+  }
+  bytes[to++] = mark;
+  bytes.set(op.bytes.subarray(at, at + length), to);
+  source.keyLength = to + length;
+  bytes.set(op.bytes.subarray(op.principalAt, op.principalAt + op.principalLength), source.keyLength);
+  source.principalAt = source.keyLength;
+  source.principalLength = op.principalLength;
+  return source;
+}
