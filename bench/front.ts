@@ -11,9 +11,11 @@ import { Collector } from '../src/batch/collector.ts';
 import { Lanes } from '../src/batch/lanes.ts';
 import { Routing } from '../src/batch/routing.ts';
 import { systemClock } from '../src/clock.ts';
+import { Authenticator } from '../src/front/auth.ts';
 import { Front } from '../src/front/front.ts';
 import { LIMITS } from '../src/limits.ts';
 import { Buffers } from '../src/lane/buffers.ts';
+import { KeyedTokens } from '../src/protocol/keyed-token.ts';
 import { CpuSampler } from './cpu.ts';
 import type { Mode } from './front-load.ts';
 
@@ -58,6 +60,8 @@ async function startFront(): Promise<{ front: Front; lanes: Lanes; port: number 
     clock: systemClock,
   });
   const front = new Front({
+    auth: new Authenticator(undefined),
+    keyedTokens: new KeyedTokens(new Uint8Array(32)),
     settings: { host: '127.0.0.1', port: 0, requestTimeoutMs, allowOrigins: [] },
     routing,
     lanes: LANES,

@@ -31,6 +31,10 @@ export const LIMITS = {
   principalBytesMax: 64,
   /** Why a lock was released by force: kept in the journal. */
   reasonBytesMax: 256,
+  /** API keys of a process: the file is read and checked on the main thread, at a reload too. */
+  keysMax: 1_000,
+  /** A name is compared with each of them. */
+  keyPrefixesMax: 64,
   idempotencyKeyBytesMax: 255,
   /** How long the end of a claim with an Idempotency-Key is remembered. */
   idempotencyWindowMs: 300_000,
@@ -65,6 +69,10 @@ export const LIMITS = {
   /** How soon a wait or watch whose owner was lost is sent again; doubled up to the second while it fails. */
   resumeMs: 20,
   resumeMsMax: 500,
+  /** Calls of one request to many slots that are under way at once: a keep-alive of a large session has thousands. */
+  fanOutMax: 512,
+  /** What the process remembers of sessions that pass through it, in slots of sessions: about 10 MiB. */
+  knownSessionSlotsMax: 131_072,
   /** Size at which a batch is sealed before the event-loop turn ends. */
   batchSealBytes: 128 * KiB,
   /** Buffers of that size that a thread keeps for reuse: 4 MiB. */

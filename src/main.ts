@@ -17,8 +17,12 @@ import { Collector } from './batch/collector.ts';
 import { Lanes, type LaneSetup } from './batch/lanes.ts';
 import { Routing } from './batch/routing.ts';
 import { sleep, systemClock } from './clock.ts';
+import { isWildcard } from './config/address.ts';
+import { ConfigError } from './config/error.ts';
 import type { Settings } from './config/settings.ts';
+import { readKeysFile } from './config/keys.ts';
 import { defaultShards, readShardsFile, type ShardSettings, type ShardsFile } from './config/shards.ts';
+import { Authenticator } from './front/auth.ts';
 import { Demand } from './front/demand.ts';
 import { Front, type FrontNetwork } from './front/front.ts';
 import { Buffers } from './lane/buffers.ts';
@@ -30,6 +34,7 @@ import type { PeerIdentity } from './peers/handshake.ts';
 import { Peers } from './peers/peers.ts';
 import type { Deliver } from './peers/runs.ts';
 import { openWebSocket } from './peers/wire.ts';
+import { KeyedTokens } from './protocol/keyed-token.ts';
 import { lockFolder, type FolderLock } from './shard/embedded/folder-lock.ts';
 import { startKeeperThread, type KeeperThread } from './shard/etcd/keeper.ts';
 import { versionWarning } from './shard/etcd/version.ts';
@@ -42,6 +47,8 @@ import { VERSION } from './version.ts';
 
 export interface Server {
   readonly url: string;
+  /** Reads the API keys again: what can't be read leaves the old ones as they are, which is logged. */
+  reloadKeys(): void;
   /** Drains: refuses new work, hands its slots over, answers what is in flight, gives its terms back. Locks stay. */
   stop(): Promise<void>;
 }
@@ -59,11 +66,12 @@ export async function serve(
   failed: (error: Error) => void,
 ): Promise<Server> {
   const wish = settings.shards === undefined ? defaultShards() : readShardsFile(settings.shards);
+  const auth = new Authenticator(settings.keys === undefined ? undefined : readKeysFile(settings.keys));
   sizeThreadPool(settings.workers, wish);
   const lock = lockData(settings, wish);
   try {
     const cluster = await openShards(settings, wish, log);
-    return await startParts(settings, wish, cluster, log, lock, failed);
+    return await startParts(settings, wish, cluster, auth, log, lock, failed);
   } catch (error) {
     lock?.release();
     throw error;
@@ -139,6 +147,7 @@ async function startParts(
   settings: Settings,
   wish: ShardsFile,
   cluster: ClusterRecord,
+  auth: Authenticator,
   log: Logger,
   lock: FolderLock | undefined,
   failed: (error: Error) => void,
@@ -163,18 +172,22 @@ async function startParts(
     sockets: () => parts.front.sockets,
   });
   const parts: Parts = {
-    ...createFront(settings, shards, cluster, () => metrics.metricsText(), log, failed),
+    ...createFront(settings, shards, cluster, auth, () => metrics.metricsText(), log, failed),
     keeper,
   };
   const { identity, pool, front } = parts;
   try {
     const port = await front.listen();
     const place = hostAndPort(settings.host, port);
-    identity.address = settings.advertise ?? place;
+    identity.address = settings.advertise ?? hostAndPort(reachedAt(settings.host), port);
     const { requestTimeoutMs, data: dataFolder } = settings;
     const setup = { process: identity, shards, slots: cluster.slots, dataFolder, progress, requestTimeoutMs };
     await startLanes(pool, keeper, counters, setup);
-    return { url: `http://${place}`, stop: stopper(settings, parts, lock) };
+    return {
+      url: `http://${place}`,
+      reloadKeys: () => reloadKeys(settings.keys, front, log),
+      stop: stopper(settings, parts, lock),
+    };
   } catch (error) {
     await stopParts(parts);
     throw error;
@@ -186,6 +199,7 @@ function createFront(
   settings: Settings,
   shards: readonly ShardSettings[],
   cluster: ClusterRecord,
+  auth: Authenticator,
   metrics: () => Promise<string>,
   log: Logger,
   failed: (error: Error) => void,
@@ -233,6 +247,8 @@ function createFront(
       requestTimeoutMs,
       allowOrigins: settings.allowOrigin,
     },
+    auth,
+    keyedTokens: new KeyedTokens(Buffer.from(cluster.secret, 'hex')),
     routing,
     lanes,
     clock: systemClock,
@@ -285,6 +301,16 @@ async function startLanes(
   }
 }
 
+function reloadKeys(path: string | undefined, front: Front, log: Logger): void {
+  if (path === undefined) return;
+  try {
+    log.info(front.replaceKeys(readKeysFile(path)), 'the API keys were read again');
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    log.error(`the API keys stay as they were: ${error.message}`);
+  }
+}
+
 /** Once, however often it is asked. */
 function stopper(settings: Settings, parts: Parts, lock: FolderLock | undefined): () => Promise<void> {
   const { front, pool } = parts;
@@ -308,6 +334,12 @@ async function stopParts({ pool, peers, front, keeper }: Parts): Promise<void> {
 
 function logLane(log: Logger, message: LaneLog): void {
   log[message.level](message.fields, message.message);
+}
+
+/** For other processes that were told no address. Without a cluster key they are on this machine. */
+function reachedAt(host: string): string {
+  if (!isWildcard(host)) return host;
+  return host.includes(':') ? '::1' : '127.0.0.1';
 }
 
 function hostAndPort(host: string, port: number): string {

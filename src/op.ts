@@ -92,7 +92,11 @@ export const OpFlag = {
   forwarded: 4,
   /** The token stands for an Idempotency-Key: its end is remembered for LIMITS.idempotencyWindowMs. */
   keyed: 8,
-  /** A wait or watch that an earlier owner of the slot had taken: it is taken up again, in its old place. */
+  /**
+   * A wait or watch that an earlier owner of the slot had taken: it is taken up again, in its old place.
+   * Cancel: the way to the wait's front is cut, which may take it up again: it keeps its place for a
+   * while (LIMITS.reattachMs), but gets nothing meanwhile.
+   */
   resumed: 16,
   /** The socket `origin` wants to hear when the claim is lost or contended. */
   events: 32,
@@ -170,6 +174,11 @@ export class Op {
         this.batchLength) ===
       0
     );
+  }
+
+  /** It waits or watches: it may get answers before its last one, and that one at any time. */
+  get isStanding(): boolean {
+    return this.kind === Kind.watch || (this.kind === Kind.acquire && this.waitMs > 0);
   }
 
   /** Takes away what most ops do not have, and what belongs to no kind in particular. */

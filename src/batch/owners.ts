@@ -90,6 +90,14 @@ export class Owners {
     return this.byId.get(id)?.info;
   }
 
+  /** The slots that are the term's, also of one that is over. */
+  slotsOf(id: string): Set<number> {
+    const slots = new Set<number>();
+    if ((this.byId.get(id)?.slots ?? 0) === 0) return slots;
+    for (const [slot, term] of this.bySlot.entries()) if (term?.id === id) slots.add(slot);
+    return slots;
+  }
+
   /** All living terms. */
   *living(): IterableIterator<Term & { readonly info: TermInfo }> {
     for (const term of this.byId.values()) {

@@ -17,15 +17,16 @@ import type { Clock, Timer } from '../clock.ts';
 import type { ErrorCode } from '../errors.ts';
 import { BatchBytes, readRecord } from '../lane/record.ts';
 import type { LaneOwners, LaneOwnership, LaneSettled, LaneTerms, TermInfo } from '../lane/messages.ts';
-import { LIMITS } from '../limits.ts';
 import { Kind, Op, OpFlag } from '../op.ts';
-import { hashBytes, slotHash, slotOf, type HashKey } from '../slots/hash.ts';
+import type { HashKey } from '../slots/hash.ts';
 import { Announced, NOBODY } from './announced.ts';
 import type { Collector } from './collector.ts';
 import { Forwards } from './forwards.ts';
 import { Guests } from './guests.ts';
+import { LastWords } from './last-words.ts';
 import { Owners } from './owners.ts';
 import { Parked } from './parked.ts';
+import { Places } from './places.ts';
 import { type Share, sharesOf } from './shares.ts';
 import { Wanted } from './wanted.ts';
 
@@ -53,10 +54,9 @@ export interface Forwarder {
   forward(term: TermInfo, op: Op): 'taken' | 'noLink' | 'full';
   /** What is under way to the process for these slots is given up: nobody will answer it. */
   abandon(process: string, slots: ReadonlySet<number>): void;
+  /** The same, after a moment for their last answers, for waits and watches: the process owns their slots no longer. */
+  endStanding(process: string, slots: ReadonlySet<number>): void;
 }
-
-/** How long the answers of a term that is over are waited for: the time after which it was noticed, about. */
-const LAST_WORDS_MS = LIMITS.termPollMs;
 
 const isForwarded = (op: Op): boolean => (op.flags & OpFlag.forwarded) !== 0;
 
@@ -65,8 +65,9 @@ export class Routing {
   readonly shards: readonly string[];
   /** Who owns what, over all processes. */
   readonly map: Owners;
+  /** Where ops belong. */
+  readonly places: Places;
   private readonly collector: Collector;
-  private readonly hashKey: HashKey;
   private readonly requestTimeoutMs: number;
   private readonly clock: Clock;
   private readonly announced: Announced;
@@ -76,10 +77,11 @@ export class Routing {
   private readonly guests = new Guests(() => this.waitedFor.changed());
   /** The lane that ops of a slot go to without another look; NOBODY: look (detour). */
   private readonly direct: Int16Array;
+  private readonly lastWords: LastWords;
   private readonly down: boolean[];
   private readonly op = new Op();
   private refuser: Refuser = { refuse() {}, notOwner() {} };
-  private forwarder: Forwarder = { forward: () => 'noLink', abandon() {} };
+  private forwarder: Forwarder = { forward: () => 'noLink', abandon() {}, endStanding() {} };
   private readonly waitedFor: Wanted;
   private retryTimer: Timer | undefined;
   private closed = false;
@@ -95,13 +97,14 @@ export class Routing {
     this.collector = collector;
     this.slots = settings.slots;
     this.shards = settings.shards;
-    this.hashKey = settings.hashKey;
+    this.places = new Places(settings.slots, settings.hashKey);
     this.requestTimeoutMs = settings.requestTimeoutMs;
     this.clock = settings.clock;
     this.waitedFor = new Wanted(settings.clock, () => this.wanted());
     this.map = new Owners(settings.slots, settings.shards, settings.process);
     this.announced = new Announced(settings.slots);
     this.forwards = new Forwards(settings.slots);
+    this.lastWords = new LastWords(settings.clock, this.map, this.forwards, () => this.forwarder);
     this.direct = new Int16Array(settings.slots).fill(NOBODY);
     this.down = settings.shards.map(() => false);
   }
@@ -124,10 +127,14 @@ export class Routing {
 
   /** Routes an op whose key, connection, id and time are set; it is answered in any case. */
   submit(op: Op): void {
-    const hash = hashBytes(op.bytes, op.keyAt, op.keyLength, this.hashKey);
-    op.hash = hash;
-    const forSlot = slotHash(op.bytes, op.keyAt, op.keyLength, op.keyAt, hash, this.hashKey);
-    op.slot = slotOf(forSlot, this.slots);
+    this.places.place(op);
+    this.route(op);
+  }
+
+  /** The same for an op that goes to `slot`, wherever its key would belong. */
+  submitAt(op: Op, slot: number): void {
+    this.places.hash(op);
+    op.slot = slot;
     this.route(op);
   }
 
@@ -210,19 +217,21 @@ export class Routing {
   terms(message: LaneTerms): void {
     this.map.terms(message, (term) => {
       this.announced.over(term.id);
-      if (this.forwards.slotsTo(term.id).size > 0) this.abandonLater(term);
+      this.lastWords.termOver(term);
     });
     for (const slot of this.wanted()) this.pump(slot);
   }
 
   owners(message: LaneOwners): void {
     this.map.owners(message, (slot, before) => {
+      if (before !== undefined) this.lastWords.slotMoved(slot, before);
       if (before !== undefined && this.map.isOwn(before)) this.announced.recordSays(slot, before.id, false);
       const after = this.map.at(slot);
       if (after !== undefined) this.announced.recordSays(slot, after.id, true);
       this.forwards.waitNoLonger(slot);
       this.pump(slot);
     });
+    this.lastWords.tell();
   }
 
   /** Whether a shard is down decides what an op is told that waited in vain for an owner. */
@@ -384,14 +393,6 @@ export class Routing {
       this.retryTimer = undefined;
       for (const slot of this.forwards.due(this.clock.now())) this.pump(slot);
       this.retryLater();
-    });
-  }
-
-  /** A term that is over answers nothing any more; its last refusals may still be on their way. */
-  private abandonLater({ id, process }: TermInfo): void {
-    this.clock.after(LAST_WORDS_MS, () => {
-      const slots = this.forwards.slotsTo(id);
-      if (slots.size > 0 && this.map.alive(id) === undefined) this.forwarder.abandon(process, slots);
     });
   }
 }

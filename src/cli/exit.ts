@@ -5,6 +5,7 @@ export const Exit = {
   dataError: 65,
   noInput: 66,
   unavailable: 69,
+  forbidden: 77,
 } as const;
 
 /** A fault of the person's making or of the surroundings: shown as one line, without a stack. */

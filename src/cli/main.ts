@@ -9,6 +9,7 @@ import { environmentName, readSettings, SETTINGS, type Flags } from '../config/s
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { CommandError, Exit } from './exit.ts';
+import { addKeys } from './key-flags.ts';
 import { dumpJournal, type DumpOptions } from './journal.ts';
 import { runService } from './serve.ts';
 import { runUp, type UpOptions } from './up.ts';
@@ -25,6 +26,7 @@ function build(): Command {
   addServe(program);
   addUp(program);
   addJournal(program);
+  addKeys(program);
   return program;
 }
 

@@ -30,6 +30,7 @@ export async function runService(
   const log = openLog(settings.log);
   const end = ending(cleanUp);
   let stopping = false;
+  let isReloadDue = false;
   const failed = (error: Error): void => {
     log.fatal({ err: error }, 'a part of the service failed: the process ends, another may take over');
     void end(EXIT_FAILED);
@@ -48,6 +49,12 @@ export async function runService(
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  // Without keys it ends the process, as usual when a terminal is closed.
+  if (settings.keys !== undefined)
+    process.on('SIGHUP', () => {
+      if (server === undefined) isReloadDue = true;
+      else server.reloadKeys();
+    });
   try {
     server = await serve(settings, log, failed);
   } catch (error) {
@@ -55,6 +62,7 @@ export async function runService(
     throw startError(error);
   }
   announceListening(log, settings.log, server.url);
+  if (isReloadDue) server.reloadKeys();
 }
 
 /** Once: the first who asks decides the exit code. */

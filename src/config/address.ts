@@ -24,6 +24,16 @@ export function isLoopback(host: string): boolean {
   return LOOPBACK.check(address, version === 4 ? 'ipv4' : 'ipv6');
 }
 
+/** An IP address, in brackets or not, or a host name. */
+export function isHost(host: string): boolean {
+  return isIP(withoutBrackets(host)) !== 0 || (host.length <= 253 && isHostName(host));
+}
+
+/** It stands for all addresses of the machine. */
+export function isWildcard(host: string): boolean {
+  return /^(?:0\.0\.0\.0|[0:]+)$/.test(withoutBrackets(host));
+}
+
 /** HOST:PORT, an IPv6 address in brackets; undefined: it is none. */
 export function parseAddress(address: string): HostAndPort | undefined {
   const match = /^(\[[0-9a-fA-F:.]{2,45}\]|[\w.-]{1,253}):(\d{1,5})$/.exec(address);

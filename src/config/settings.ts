@@ -12,7 +12,14 @@ import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { z, type ZodType } from 'zod';
 import { LIMITS } from '../limits.ts';
-import { isLoopback, isLoopbackAddress, parseAddress, withoutBrackets } from './address.ts';
+import {
+  isHost,
+  isLoopback,
+  isLoopbackAddress,
+  isWildcard,
+  parseAddress,
+  withoutBrackets,
+} from './address.ts';
 import { ConfigError, shown } from './error.ts';
 import { readSecret } from './secret.ts';
 import { readYaml } from './yaml.ts';
@@ -25,6 +32,8 @@ export interface Settings {
   readonly shards: string | undefined;
   /** Absolute path. */
   readonly data: string;
+  /** Absolute path of the keys file; undefined: no keys, so everybody may do everything. */
+  readonly keys: string | undefined;
   /** Lanes, each a worker thread. */
   readonly workers: number;
   /** Origins, normalised, whose pages may call. */
@@ -65,8 +74,7 @@ const WORKERS_DEFAULT_MAX = 8;
 const ORIGINS_MAX = 64;
 
 const ORIGINS = `at most ${ORIGINS_MAX} origins such as https://app.example, with commas between them`;
-const LOOPBACK =
-  'a loopback address (127.0.0.0/8, ::1, localhost): keys, which others need, are not supported by this version yet';
+const HOSTS = 'a loopback address (127.0.0.0/8, ::1, localhost), or with keys any address or host name';
 
 function integer(min: number, max: number): ZodType {
   const allowed = `an integer ${min}–${max}`;
@@ -100,14 +108,10 @@ function isOrigin(value: string): boolean {
 }
 
 const ADVERTISE = 'HOST:PORT with a port 1–65535, an IPv6 address in brackets';
+const ADVERTISE_NEEDED =
+  'HOST:PORT at which other processes reach this one, which a host that means all addresses does not tell';
 const ADVERTISE_LOOPBACK =
   'a loopback address (127.0.0.0/8, ::1, localhost) and a port, or any with cluster-key';
-
-/** What later versions will have: refused, for ignoring it would serve without what was asked for. */
-function later(name: string): ZodType {
-  const allowed = `nothing: ${name} is not supported by this version yet`;
-  return z.never(allowed);
-}
 
 function setting(
   name: string,
@@ -136,7 +140,13 @@ const CLUSTER_KEY_BYTES = { min: 16, max: 1024 } as const;
 
 const TABLE: readonly Setting[] = [
   setting('port', '<port>', integer(0, 65_535), 'port to listen on, 0 for any free one', String(PORT)),
-  setting('host', '<address>', text(LOOPBACK).refine(isLoopback, LOOPBACK), 'address to listen on', HOST),
+  setting(
+    'host',
+    '<address>',
+    text(HOSTS).refine(isHost, HOSTS),
+    'address to listen on; without keys only a loopback address',
+    HOST,
+  ),
   setting(
     'shards',
     '<file>',
@@ -155,9 +165,14 @@ const TABLE: readonly Setting[] = [
     'worker threads that decide and commit',
     `processors − 1, 1–${WORKERS_DEFAULT_MAX}`,
   ),
-  setting('keys', '<file>', later('keys'), 'API keys (YAML); not supported by this version yet', 'none', {
-    isPath: true,
-  }),
+  setting(
+    'keys',
+    '<file>',
+    text('the path of a keys file'),
+    'keys file (YAML): who may do what; read again on SIGHUP',
+    'none: everybody may do everything',
+    { isPath: true },
+  ),
   setting('allow-origin', '<origin>', origins, 'origin whose web pages may call', 'none', {
     repeatable: true,
   }),
@@ -224,26 +239,37 @@ export function readSettings(flags: Flags, environment: Environment = process.en
     values.set(row.name, row.isPath ? resolve(given.folder, parsed.data as string) : parsed.data);
   }
   const value = <T>(name: string, fallback: T): T => (values.get(name) as T | undefined) ?? fallback;
-  const advertise = value<string | undefined>('advertise', undefined);
+  checkTogether(values, sources);
   const keyFile = value<string | undefined>('cluster-key', undefined);
-  if (advertise !== undefined && keyFile === undefined && !isLoopbackAddress(advertise)) {
-    throw new ConfigError(
-      `${sources.get('advertise')!} is ${shown(advertise)}; allowed: ${ADVERTISE_LOOPBACK}`,
-    );
-  }
   return {
     port: value('port', PORT),
     host: withoutBrackets(value('host', HOST)),
     shards: value<string | undefined>('shards', undefined),
     data: value('data', resolve(DATA)),
+    keys: value<string | undefined>('keys', undefined),
     workers: value('workers', workersDefault(availableParallelism())),
     allowOrigin: value<readonly string[]>('allow-origin', []),
     log: value<Settings['log']>('log', 'pretty'),
     requestTimeoutMs: value<number>('request-timeout-ms', LIMITS.requestTimeoutMsDefault),
-    advertise,
+    advertise: value<string | undefined>('advertise', undefined),
     clusterKey:
       keyFile === undefined ? undefined : readSecret(keyFile, sources.get('cluster-key')!, CLUSTER_KEY_BYTES),
   };
+}
+
+/** What must hold between settings: nobody is trusted for being on the network. */
+function checkTogether(values: ReadonlyMap<string, unknown>, sources: ReadonlyMap<string, string>): void {
+  const refuse = (name: string, allowed: string): never => {
+    throw new ConfigError(`${sources.get(name) ?? name} is ${shown(values.get(name))}; allowed: ${allowed}`);
+  };
+  const host = values.get('host') as string | undefined;
+  const advertise = values.get('advertise') as string | undefined;
+  if (host !== undefined && !values.has('keys') && !isLoopback(host)) refuse('host', HOSTS);
+  if (values.has('cluster-key')) {
+    if (advertise === undefined && host !== undefined && isWildcard(host))
+      refuse('advertise', ADVERTISE_NEEDED);
+  } else if (advertise !== undefined && !isLoopbackAddress(advertise))
+    refuse('advertise', ADVERTISE_LOOPBACK);
 }
 
 /** One processor is left to the front and the store; many lanes only help with many clients. */

@@ -34,7 +34,8 @@ export function readYaml(path: string, what: string): unknown {
   }
 }
 
-function readText(path: string, what: string): string {
+/** Its text, when it is of a size that people write. Throws ConfigError. */
+export function readText(path: string, what: string): string {
   try {
     const stat = statSync(path);
     if (stat.isDirectory()) throw new ConfigError(`${path}: ${what} is a folder; allowed: a YAML file`);

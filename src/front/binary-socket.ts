@@ -5,17 +5,28 @@
  *
  *   open ─► closed      by the client, by a broken frame (1007), a text frame
  *                       (1003), a frame over the limit (1009), a slow reader,
- *                       unanswered requests (1011), shutdown (1012)
+ *                       the end of its API key (1008), unanswered requests
+ *                       (1011), shutdown (1012)
  */
 import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
 import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Op, PING } from '../op.ts';
-import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
+import { Kind, Op, OpFlag, PING } from '../op.ts';
+import {
+  Answer,
+  ANSWER_STATUS_AT,
+  AnswerBytes,
+  FINAL_STATUS_MIN,
+  Section,
+  writeAnswer,
+} from '../protocol/answer.ts';
+import type { KeyedTokens } from '../protocol/keyed-token.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
+import { BinaryRequest, type BinaryRequestHost } from './binary-request.ts';
 import type { Connection, Connections } from './connections.ts';
+import { type Coordinators, type Taker, takerOf } from './coordination.ts';
 import type { Outlet } from './sending.ts';
 
 /** The id of an answer to a whole frame. */
@@ -26,20 +37,28 @@ export interface SocketContext {
   readonly routing: Routing;
   readonly clock: Clock;
   readonly requestTimeoutMs: number;
+  readonly coordinators: Coordinators;
+  readonly keyedTokens: KeyedTokens;
   /** True from SIGTERM on. */
   isDraining(): boolean;
 }
 
+const NO_TOKEN: Uint8Array = new Uint8Array(0);
 const op = new Op();
 const answer = new Answer();
 const encoder = new TextEncoder();
+/** Answers from here on are not copied to be sent together with others. */
+const LARGE_BYTES = 64 * 1024;
 
-export class BinarySocket implements Connection {
+export class BinarySocket implements Connection, BinaryRequestHost {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
-  /** Requests under way. */
+  /** Requests of one op that are under way. */
   private open = 0;
+  /** Those of more than one op, by the client's id: they are not counted with the others. */
+  private readonly coordinated = new Map<number, BinaryRequest>();
   /** Counted to find requests that stay unanswered: see `sweep`. */
   private received = 0;
   private answered = 0;
@@ -49,14 +68,16 @@ export class BinarySocket implements Connection {
   private readonly own = new AnswerBytes(new ArrayBuffer(64));
   private flushing = false;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   /** A frame; its memory is the socket's for the duration of the call. */
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     if (!isBinary) return this.breakOff('bad_request', 'a text frame on a binary socket', 1003);
     if (message.byteLength > LIMITS.frameBytesMax) {
       return this.breakOff('too_large', `a frame has at most ${LIMITS.frameBytesMax} bytes`, 1009);
@@ -69,15 +90,17 @@ export class BinarySocket implements Connection {
     const refusal = this.refusal(count);
     this.flushing = true;
     if (refusal === undefined) this.take(bytes, view, count);
-    else
-      for (let at = 0; at < bytes.length; at += view.getUint16(at, true))
-        this.tell(readRequestId(view, at), refusal);
+    else this.refuseAll(bytes, view, refusal);
     this.flush();
   }
 
   answers(source: AnswerBytes, at: number, end: number): void {
+    const { view } = source;
     let count = 0;
-    for (let next = at; next < end; next += source.view.getUint32(next, true)) count++;
+    for (let next = at; next < end; next += view.getUint32(next, true)) {
+      // Word of a claim answers no request.
+      if (view.getUint16(next + ANSWER_STATUS_AT, true) >= FINAL_STATUS_MIN) count++;
+    }
     this.settle(count);
     this.outlet.send(source.bytes.subarray(at, end), true);
   }
@@ -85,9 +108,7 @@ export class BinarySocket implements Connection {
   refuse(id: number, code: ErrorCode): void {
     this.settle(1);
     this.tell(id, code);
-    if (this.flushing) return;
-    this.flushing = true;
-    this.context.connections.flushLater(this);
+    this.flushLater();
   }
 
   flush(): void {
@@ -113,19 +134,50 @@ export class BinarySocket implements Connection {
   }
 
   shutDown(): void {
+    this.flush();
     this.outlet.end(1012, 'this process is shutting down');
   }
 
-  /** The socket is gone; what is under way goes on, unheard. */
+  /** The socket is gone: it waits and watches no longer. What else is under way goes on, unheard. */
   closed(): void {
     this.outlet.gone();
     this.context.connections.remove(this.number);
     this.context.connections.open -= this.open;
     this.open = 0;
+    for (const { handle } of this.coordinated.values()) handle?.leave();
+    this.coordinated.clear();
+  }
+
+  // ---- what requests of more than one op say
+
+  /** An answer to one of them, its id already the client's. */
+  pass(source: AnswerBytes, at: number, end: number): void {
+    const { own } = this;
+    if (end - at >= LARGE_BYTES) {
+      const { flushing } = this;
+      this.flush();
+      this.flushing = flushing;
+      this.outlet.send(source.bytes.subarray(at, end), true);
+      return;
+    }
+    own.ensure(end - at);
+    own.bytes.set(source.bytes.subarray(at, end), own.length);
+    own.length += end - at;
+    this.flushLater();
+  }
+
+  over(id: number): void {
+    this.coordinated.delete(id);
+  }
+
+  /** `token`: the one that the server made, where the client has to know it. */
+  fault(id: number, code: ErrorCode, token: Uint8Array): void {
+    this.tell(id, code, '', token);
+    this.flushLater();
   }
 
   private take(bytes: Uint8Array, view: DataView, count: number): void {
-    const { connections, routing, clock } = this.context;
+    const { connections, routing, clock, coordinators, keyedTokens } = this.context;
     this.open += count;
     this.received += count;
     connections.open += count;
@@ -134,21 +186,54 @@ export class BinarySocket implements Connection {
     for (let at = 0; at < bytes.length;) {
       // Read before the request is parsed, which may write to its bytes.
       const next = at + view.getUint16(at, true);
-      const wrong = parseRequest(bytes, view, at, op, ANYBODY);
+      const wrong = parseRequest(bytes, view, at, op, this.identity.caller, keyedTokens);
       if (wrong !== '') {
         this.tell(op.id, 'bad_request', wrong);
         done++;
       } else if (op.kind === PING) {
         this.pong(op.id);
         done++;
+      } else if (!this.identity.permits(op)) {
+        this.tell(op.id, 'forbidden', NOT_ALLOWED);
+        done++;
+      } else if (op.kind === Kind.cancel) {
+        this.coordinated.get(op.id)?.handle?.cancel();
+        done++;
       } else {
         op.connection = this.number;
         op.receivedAt = receivedAt;
-        routing.submit(op);
+        if (op.flags & OpFlag.events) op.origin = this.number;
+        const taker = takerOf(op, coordinators);
+        if (taker === undefined) routing.submit(op);
+        else {
+          this.coordinate(taker);
+          done++;
+        }
       }
       at = next;
     }
     this.settle(done);
+  }
+
+  /** `op` goes to who takes it. From here on it is not one of the requests that are counted. */
+  private coordinate(taker: Taker): void {
+    const { id } = op;
+    // With its own id it would be taken for an answer to the first.
+    if (this.coordinated.has(id)) return this.tell(NO_ID, 'bad_request', `request ${id} is not answered yet`);
+    if (this.coordinated.size >= LIMITS.socketStandingMax) return this.tell(id, 'overloaded');
+    const request = new BinaryRequest(this, op);
+    request.handle = taker.submit(op, request);
+    if (request.handle === undefined) this.tell(id, 'overloaded');
+    else this.coordinated.set(id, request);
+  }
+
+  /** Nothing of the frame is taken, but that waits are withdrawn: a cancellation has no answer of its own. */
+  private refuseAll(bytes: Uint8Array, view: DataView, code: ErrorCode): void {
+    for (let at = 0; at < bytes.length; at += view.getUint16(at, true)) {
+      const id = readRequestId(view, at);
+      if (view.getUint8(at + 2) === Kind.cancel) this.coordinated.get(id)?.handle?.cancel();
+      else this.tell(id, code);
+    }
   }
 
   private refusal(count: number): ErrorCode | undefined {
@@ -172,14 +257,20 @@ export class BinarySocket implements Connection {
   }
 
   /** Without `detail` the code says it all. */
-  private tell(id: number, code: ErrorCode, detail = ''): void {
+  private tell(id: number, code: ErrorCode, detail = '', token: Uint8Array = NO_TOKEN): void {
     const facts = CODES[code];
     answer.id = id;
     answer.status = facts.status;
     answer.code = facts.wire;
     answer.sections = 0;
-    if (facts.retryable) {
-      answer.sections = Section.queue;
+    if (token.length > 0) {
+      answer.sections = Section.token;
+      answer.tokenBytes = token;
+      answer.tokenAt = 0;
+      answer.tokenLength = token.length;
+    }
+    if (facts.retryable && code !== 'outcome_unknown') {
+      answer.sections |= Section.queue;
       answer.queueLength = 0;
       answer.retryAfterMs = LIMITS.retryAfterMs;
     }
@@ -190,6 +281,12 @@ export class BinarySocket implements Connection {
       answer.detailLength = answer.detailBytes.length;
     }
     writeAnswer(this.own, answer);
+  }
+
+  private flushLater(): void {
+    if (this.flushing) return;
+    this.flushing = true;
+    this.context.connections.flushLater(this);
   }
 
   /** Nothing of the frame is taken; the sender's codec is off, so no later frame of it could be trusted. */

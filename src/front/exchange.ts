@@ -14,6 +14,7 @@ import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { detailOf, renderFault, renderProblem } from '../protocol/json-answer.ts';
 import type { Fields } from '../protocol/json-fields.ts';
+import { type Identity, KEY_NEEDED, NOBODY, NOT_ALLOWED } from './auth.ts';
 
 const JSON_TYPE = 'application/json';
 const PROBLEM_TYPE = 'application/problem+json';
@@ -32,6 +33,8 @@ export class Exchange {
   readonly query: string;
   /** Of the request; '' = none. */
   readonly origin: string;
+  /** Who asks; until that is known, nobody who may do anything. */
+  identity: Identity = NOBODY;
   /** What is wrong with query, headers or body, once something is. */
   readonly problems: Problem[] = [];
   /** Set while it may be answered. */
@@ -117,6 +120,14 @@ export class Exchange {
       retryAfterMs,
       headers,
     );
+  }
+
+  unauthenticated(): void {
+    this.fault('unauthenticated', KEY_NEEDED, { 'WWW-Authenticate': 'Bearer' });
+  }
+
+  forbidden(): void {
+    this.fault('forbidden', NOT_ALLOWED);
   }
 
   malformed(problems: readonly Problem[] = this.problems): void {

@@ -5,23 +5,27 @@
  *
  *   created ─► listening ─► draining ─► closed
  *
- * draining: new work is refused with `draining`, what is in flight is answered,
- * then WebSockets are closed with 1012 and the rest is cut.
+ * draining: new work is refused with `draining`, and who waits is told the same;
+ * what is in flight is answered, then WebSockets are closed with 1012 and the rest is cut.
  */
 import { randomBytes } from 'node:crypto';
 // A CommonJS module: Node sees only its default export.
 import uws, { type HttpResponse, type TemplatedApp, type us_listen_socket } from 'uWebSockets.js';
 import type { Routing } from '../batch/routing.ts';
 import type { Clock, Timer } from '../clock.ts';
+import type { KeyEntry } from '../config/keys.ts';
 import type { ShardSettings } from '../config/shards.ts';
 import type { Buffers } from '../lane/buffers.ts';
 import type { LaneMessage, ProcessIdentity } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
 import type { PeerIdentity, RandomBytes } from '../peers/handshake.ts';
 import type { Peers } from '../peers/peers.ts';
+import type { KeyedTokens } from '../protocol/keyed-token.ts';
+import type { Authenticator, KeyChanges } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import { ClusterView } from './cluster.ts';
 import { Connections } from './connections.ts';
+import { createCoordinators } from './coordinators.ts';
 import { Http, type HttpSettings } from './http.ts';
 import { InboundPeers, PeerSocket } from './peer-socket.ts';
 import { Reachability } from './reachability.ts';
@@ -43,6 +47,9 @@ export interface FrontLog {
 
 export interface FrontDependencies {
   readonly settings: FrontSettings;
+  readonly auth: Authenticator;
+  /** Makes lock tokens of Idempotency-Keys. */
+  readonly keyedTokens: KeyedTokens;
   readonly routing: Routing;
   readonly lanes: number;
   readonly clock: Clock;
@@ -77,6 +84,7 @@ const CONNECTION_SWEEP_EVERY = 5;
 
 export class Front {
   readonly connections = new Connections();
+  private readonly coordinators: ReturnType<typeof createCoordinators>;
   readonly cluster: ClusterView;
   private readonly dependencies: FrontDependencies;
   private readonly app: TemplatedApp = uws.App();
@@ -95,7 +103,7 @@ export class Front {
   private requestIds = 0;
 
   constructor(dependencies: FrontDependencies) {
-    const { identity, shards, lanes, routing, clock, settings, metrics, log, network } = dependencies;
+    const { identity, auth, shards, lanes, routing, clock, settings, metrics, log, network } = dependencies;
     this.dependencies = dependencies;
     this.cluster = new ClusterView(identity, shards, lanes, routing, () => network?.links.report() ?? []);
     this.reachability = new Reachability((reachable) => {
@@ -106,10 +114,16 @@ export class Front {
       network?.reach(reachable);
     });
     routing.answerWith(this.connections);
+    const { connections } = this;
+    const { requestTimeoutMs } = settings;
+    this.coordinators = createCoordinators({ connections, routing, clock, requestTimeoutMs });
     this.httpSettings = {
       connections: this.connections,
       routing,
       clock,
+      coordinators: this.coordinators,
+      keyedTokens: dependencies.keyedTokens,
+      auth,
       cluster: this.cluster,
       version: identity.version,
       metrics,
@@ -146,6 +160,13 @@ export class Front {
     });
   }
 
+  /** From now on these are the API keys; sockets of those that are gone or changed are closed. */
+  replaceKeys(entries: readonly KeyEntry[]): KeyChanges {
+    const changes = this.dependencies.auth.replace(entries);
+    this.webSockets.closeRevoked();
+    return changes;
+  }
+
   /** A message of a lane; logs are the caller's. */
   laneMessage(lane: number, message: LaneMessage): void {
     try {
@@ -162,6 +183,7 @@ export class Front {
   refuseClients(): void {
     this.draining = true;
     this.stopListening();
+    this.coordinators.standing.drain();
   }
 
   /** Refuses new work; resolves when nothing is in flight any more, at the latest after `timeoutMs`. */
@@ -234,6 +256,8 @@ export class Front {
       routing,
       clock,
       requestTimeoutMs: settings.requestTimeoutMs,
+      coordinators: this.coordinators,
+      keyedTokens: this.dependencies.keyedTokens,
       isDraining: this.httpSettings.isDraining,
     };
     return new WebSockets(this.app, {
@@ -265,7 +289,7 @@ export class Front {
   }
 
   private sweepLater(): void {
-    const { clock, routing, settings, network } = this.dependencies;
+    const { auth, clock, routing, settings, network } = this.dependencies;
     const everyMs = Math.min(SWEEP_MS_MAX, settings.requestTimeoutMs / 4);
     this.timer = clock.after(everyMs, () => {
       const now = clock.now();
@@ -276,6 +300,7 @@ export class Front {
       }
       if (this.sweeps++ % CONNECTION_SWEEP_EVERY === 0) {
         this.connections.sweep(now, now - settings.requestTimeoutMs - WEDGED_MS);
+        if (auth.expire()) this.webSockets.closeRevoked();
       }
       this.sweepLater();
     });

@@ -1,122 +1,134 @@
 /**
- * HTTP requests that become ops: one lock's acquire, renew, release, get and
- * verify, and batches. Each request is a connection of its own; the items of a
- * batch have ids 0 … n − 1.
+ * HTTP requests that become one op: on one lock, or on a session. A request is
+ * a connection of its own, or the target of whoever takes more than one op for
+ * it (coordination.ts).
  */
 import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
-import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
-import { Kind, type Op } from '../op.ts';
+import { codeOfWire, type ErrorCode } from '../errors.ts';
+import { Kind, type Op, OpFlag } from '../op.ts';
 import { Answer, type AnswerBytes, readAnswer, Section } from '../protocol/answer.ts';
-import { detailOf, renderFault, renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
-import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
+import { renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
+import { type Fields, Place } from '../protocol/json-fields.ts';
 import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
+import type { KeyedTokens } from '../protocol/keyed-token.ts';
 import type { Connection, Connections } from './connections.ts';
+import { type Coordinators, type Handle, type Taker, takerOf, type Target } from './coordination.ts';
 import type { Exchange } from './exchange.ts';
 
 export interface HttpContext {
   readonly connections: Connections;
   readonly routing: Routing;
   readonly clock: Clock;
+  readonly coordinators: Coordinators;
+  readonly keyedTokens: KeyedTokens;
 }
 
+/** What request line and headers say of an op; '' and undefined: nothing. */
+export interface OneRequest {
+  readonly kind: number;
+  /** Of the lock, as the path's bytes. */
+  readonly name?: Uint8Array;
+  readonly session?: string;
+  readonly lockToken?: string;
+  readonly idempotencyKey?: string;
+  /** The query of a forced release. */
+  readonly force?: ReadonlyMap<string, string>;
+}
+
+const TOKEN_POINTER = 'header/Holdfast-Lock-Token';
 const builder = new OpBuilder();
 const answer = new Answer();
 
-/** One lock's op; name and token come from path and header ('' = none). */
 export function submitOne(
   context: HttpContext,
   exchange: Exchange,
-  kind: number,
-  name: Uint8Array,
-  lockToken: string,
+  request: OneRequest,
   fields: Fields,
 ): void {
-  builder.clear();
-  builder.begin(kind, '', ANYBODY);
-  builder.nameBytes(name, 'path/name');
-  if (kind === Kind.renew || kind === Kind.release) {
-    if (lockToken === '')
-      builder.problem('header/Holdfast-Lock-Token', 'missing: the lock token of the claim');
-    else builder.token(lockToken, 'header/Holdfast-Lock-Token');
+  buildOne(context, exchange, request, fields);
+  if (builder.problems.length > 0) return exchange.malformed(builder.problems);
+  const { op } = builder;
+  if (!exchange.identity.permits(op)) return exchange.forbidden();
+  const taker = takerOf(op, context.coordinators);
+  if (taker !== undefined) {
+    op.receivedAt = context.clock.now();
+    new Coordinated(exchange, builder.request()).submit(op, taker);
+  } else if (context.connections.full(1)) {
+    exchange.fault('overloaded');
+  } else {
+    new Single(context, exchange, builder.request()).submit(op);
   }
+}
+
+function buildOne(context: HttpContext, exchange: Exchange, request: OneRequest, fields: Fields): void {
+  const { kind, name, session, lockToken = '', idempotencyKey = '', force } = request;
+  builder.clear();
+  builder.begin(kind, '', exchange.identity.caller);
+  if (name !== undefined) builder.nameBytes(name, 'path/name');
+  if (session !== undefined) builder.session(session, 'path/id');
+  if (lockToken !== '') builder.token(lockToken, TOKEN_POINTER);
+  else if (kind === Kind.renew || kind === Kind.release) {
+    builder.problem(TOKEN_POINTER, 'missing: the lock token of the claim');
+  }
+  if (idempotencyKey !== '') builder.idempotencyKeyHeader(idempotencyKey);
+  if (force !== undefined) builder.force(force);
   builder.fields(fields, Place.body, []);
-  builder.end();
-  if (builder.problems.length > 0) return exchange.malformed(builder.problems);
-  if (context.connections.full(1)) return exchange.fault('overloaded');
-  const single = new Single(context, exchange, builder.request());
-  single.submit(builder.op);
+  builder.end(context.keyedTokens);
+  // A wait that is granted when its client has gone is given back, if nobody can know its token.
+  if (kind === Kind.acquire && !('lockToken' in fields)) builder.op.flags |= OpFlag.madeToken;
 }
 
-const BATCH_FIELDS = ['ops', 'atomic'];
-/** `waitMs` has a problem of its own in batches. */
-const ITEM_SKIPPED = ['op', 'waitMs'];
-
-export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fields): void {
-  for (const field of Object.keys(fields)) {
-    if (!BATCH_FIELDS.includes(field)) exchange.problem(`/${field.slice(0, 64)}`, 'unknown field');
-  }
-  const { ops, atomic } = fields;
-  if (atomic !== undefined && typeof atomic !== 'boolean') exchange.problem('/atomic', 'true or false');
-  if (atomic === true) exchange.problem('/atomic', `atomic is ${NOT_YET}`);
-  if (!Array.isArray(ops)) exchange.problem('/ops', 'an array of ops');
-  else if (ops.length > LIMITS.batchOpsMax) exchange.problem('/ops', `at most ${LIMITS.batchOpsMax} ops`);
-  if (exchange.problems.length > 0) return exchange.malformed();
-  const items = ops as readonly unknown[];
-  builder.clear();
-  for (const [i, item] of items.entries()) buildItem(item, i);
-  if (builder.problems.length > 0) return exchange.malformed(builder.problems);
-  if (context.connections.full(items.length)) return exchange.fault('overloaded');
-  if (items.length === 0) return exchange.json(200, '{"results":[]}');
-  new Batch(context, exchange, items.length).submit(items);
+/** Answers the request with what became of its op. */
+function tell(exchange: Exchange, source: AnswerBytes, request: JsonRequest): void {
+  const members = renderOutcome(source, answer, request);
+  if (answer.code !== 0) {
+    const retryAfterMs = answer.sections & Section.queue ? answer.retryAfterMs : 0;
+    exchange.failed(codeOfWire(answer.code) ?? 'internal', members, retryAfterMs);
+  } else if (members === '') exchange.empty(204);
+  else exchange.json(answer.status, `{${members}}`);
 }
 
-/** Builds item `i`: once to check all before any is sent, and again to send it. */
-function buildItem(item: unknown, i: number): void {
-  const pointer = `/ops/${i}`;
-  if (typeof item !== 'object' || item === null || Array.isArray(item)) {
-    return builder.problem(pointer, 'an op is a JSON object');
-  }
-  const fields = item as Fields;
-  const kind = typeof fields.op === 'string' ? JSON_OPS.get(fields.op) : undefined;
-  if (kind === undefined)
-    return builder.problem(`${pointer}/op`, `one of ${[...JSON_OPS.keys()].join(', ')}`);
-  if (fields.waitMs !== undefined) builder.problem(`${pointer}/waitMs`, 'an op of a batch does not wait');
-  builder.begin(kind, pointer, ANYBODY);
-  builder.fields(fields, Place.item, ITEM_SKIPPED);
-  builder.end();
+function tellFault(exchange: Exchange, code: ErrorCode, request: JsonRequest): void {
+  if (code === 'outcome_unknown') exchange.failed(code, renderUnknown(request), 0);
+  else exchange.fault(code);
 }
 
-/** What single requests and batches share: their place among the connections. */
-abstract class HttpOps implements Connection {
-  protected readonly context: HttpContext;
-  protected readonly exchange: Exchange;
-  protected readonly number: number;
-  protected left: number;
+/** One op with one answer. */
+class Single implements Connection {
+  private readonly context: HttpContext;
+  private readonly exchange: Exchange;
+  private readonly request: JsonRequest;
+  private readonly number: number;
   private readonly receivedAt: number;
 
-  constructor(context: HttpContext, exchange: Exchange, ops: number) {
+  constructor(context: HttpContext, exchange: Exchange, request: JsonRequest) {
     this.context = context;
     this.exchange = exchange;
-    this.left = ops;
+    this.request = request;
     this.number = context.connections.add(this);
     this.receivedAt = context.clock.now();
+    context.connections.open++;
     exchange.onAbort = () => this.leave();
-    context.connections.open += ops;
   }
 
-  answers(source: AnswerBytes, from: number, end: number): void {
-    for (let at = from; at < end;) {
-      at = readAnswer(source, at, answer);
-      this.answered(source);
-    }
+  submit(op: Op): void {
+    op.id = 0;
+    op.connection = this.number;
+    op.receivedAt = this.receivedAt;
+    this.context.routing.submit(op);
   }
 
-  abstract answered(source: AnswerBytes): void;
+  answers(source: AnswerBytes, from: number): void {
+    readAnswer(source, from, answer);
+    this.leave();
+    tell(this.exchange, source, this.request);
+  }
 
-  abstract refuse(id: number, code: ErrorCode): void;
+  refuse(_id: number, code: ErrorCode): void {
+    this.leave();
+    this.exchange.fault(code);
+  }
 
   flush(): void {}
 
@@ -128,104 +140,42 @@ abstract class HttpOps implements Connection {
     this.giveUp();
   }
 
-  /** Answers what is left with outcome_unknown. */
-  protected abstract giveUp(): void;
-
-  protected send(op: Op, id: number): void {
-    op.id = id;
-    op.connection = this.number;
-    op.receivedAt = this.receivedAt;
-    this.context.routing.submit(op);
+  private giveUp(): void {
+    this.leave();
+    tellFault(this.exchange, 'outcome_unknown', this.request);
   }
 
-  /** Answered or aborted: what still comes for it is dropped. */
-  protected leave(): void {
+  /** Answered or aborted, once: what still comes for it is dropped. */
+  private leave(): void {
     this.context.connections.remove(this.number);
-    this.context.connections.open -= this.left;
-    this.left = 0;
+    this.context.connections.open--;
   }
 }
 
-class Single extends HttpOps {
+/** A wait, or a request of a session: HTTP tells its end only, and a client that goes away withdraws it. */
+class Coordinated implements Target {
+  private readonly exchange: Exchange;
   private readonly request: JsonRequest;
 
-  constructor(context: HttpContext, exchange: Exchange, request: JsonRequest) {
-    super(context, exchange, 1);
+  constructor(exchange: Exchange, request: JsonRequest) {
+    this.exchange = exchange;
     this.request = request;
   }
 
-  submit(op: Op): void {
-    this.send(op, 0);
+  submit(op: Op, taker: Taker): void {
+    const handle: Handle | undefined = taker.submit(op, this);
+    if (handle === undefined) this.exchange.fault('overloaded');
+    else this.exchange.onAbort = () => handle.leave();
   }
 
-  answered(source: AnswerBytes): void {
-    this.leave();
-    const members = renderOutcome(source, answer, this.request);
-    if (answer.code === 0) {
-      if (members === '') this.exchange.empty(answer.status);
-      else this.exchange.json(answer.status, `{${members}}`);
-      return;
-    }
-    const retryAfterMs = answer.sections & Section.queue ? answer.retryAfterMs : 0;
-    this.exchange.failed(codeOfWire(answer.code) ?? 'internal', members, retryAfterMs);
+  interim(): void {}
+
+  final(source: AnswerBytes, at: number): void {
+    readAnswer(source, at, answer);
+    tell(this.exchange, source, this.request);
   }
 
-  refuse(_id: number, code: ErrorCode): void {
-    this.leave();
-    this.exchange.fault(code);
-  }
-
-  protected giveUp(): void {
-    this.leave();
-    this.exchange.failed('outcome_unknown', renderUnknown(this.request), 0);
-  }
-}
-
-class Batch extends HttpOps {
-  private readonly requests: JsonRequest[] = [];
-  private readonly results: string[];
-
-  constructor(context: HttpContext, exchange: Exchange, ops: number) {
-    super(context, exchange, ops);
-    this.results = new Array<string>(ops).fill('');
-  }
-
-  submit(items: readonly unknown[]): void {
-    for (const [i, item] of items.entries()) {
-      buildItem(item, i);
-      this.requests.push(builder.request());
-      this.send(builder.op, i);
-    }
-  }
-
-  answered(source: AnswerBytes): void {
-    const { id, status } = answer;
-    if (this.results[id] !== '') return;
-    const members = renderOutcome(source, answer, this.requests[id]);
-    this.result(id, status, members);
-  }
-
-  refuse(id: number, code: ErrorCode): void {
-    const { retryAfterMs } = LIMITS;
-    this.result(
-      id,
-      CODES[code].status,
-      renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs }),
-    );
-  }
-
-  protected giveUp(): void {
-    for (const [id, result] of this.results.entries()) {
-      if (result === '') this.result(id, 504, renderUnknown(this.requests[id]));
-    }
-  }
-
-  private result(id: number, status: number, members: string): void {
-    this.results[id] = `{"status":${status}${members === '' ? '' : ','}${members}}`;
-    this.left--;
-    this.context.connections.open--;
-    if (this.left > 0) return;
-    this.leave();
-    this.exchange.json(200, `{"results":[${this.results.join(',')}]}`);
+  refused(code: ErrorCode): void {
+    tellFault(this.exchange, code, this.request);
   }
 }

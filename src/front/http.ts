@@ -7,15 +7,17 @@
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { LIMITS } from '../limits.ts';
 import { Kind } from '../op.ts';
-import { NOT_YET } from '../protocol/json-fields.ts';
 import { openApiText } from '../protocol/openapi.ts';
+import { type Authenticator, UNAUTHENTICATED } from './auth.ts';
 import type { ClusterView } from './cluster.ts';
 import { Exchange, type ExchangeContext } from './exchange.ts';
-import { type HttpContext, submitBatch, submitOne } from './http-ops.ts';
+import { submitBatch } from './http-batch.ts';
+import { type HttpContext, type OneRequest, submitOne } from './http-ops.ts';
 import { submitListing } from './listing.ts';
 import { percentDecode, readQuery } from './target.ts';
 
 export interface HttpSettings extends HttpContext, ExchangeContext {
+  readonly auth: Authenticator;
   readonly cluster: ClusterView;
   readonly version: string;
   readonly metrics: () => Promise<string>;
@@ -27,22 +29,29 @@ type Handler = (exchange: Exchange, request: HttpRequest) => void;
 type Methods = Readonly<Record<string, Handler>>;
 
 const LOCKS = '/v1/locks/';
+const SESSIONS = '/v1/sessions/';
 const VERIFY = '/verify';
+/** For whoever watches the process: they need no key. */
+const OPEN_PATHS: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 const TOKEN_HEADER = 'holdfast-lock-token';
+const IDEMPOTENCY_HEADER = 'idempotency-key';
+const FORCE_PARAMETERS = ['force', 'reason', 'fencingToken'];
 
 export class Http {
   private readonly settings: HttpSettings;
   private readonly paths: ReadonlyMap<string, Methods>;
   private readonly lock: Methods;
   private readonly verify: Methods;
+  private readonly session: Methods;
 
   constructor(settings: HttpSettings) {
     this.settings = settings;
     this.paths = new Map<string, Methods>([
       ['/v1/locks', { GET: (exchange) => this.list(exchange) }],
+      ['/v1/sessions', { POST: (exchange) => this.one(exchange, { kind: Kind.sessionOpen }) }],
       ['/v1/batch', { POST: (exchange) => this.batch(exchange) }],
-      ['/v1/cluster', { GET: plain((exchange) => exchange.json(200, settings.cluster.report())) }],
+      ['/v1/cluster', { GET: plain((exchange) => this.cluster(exchange)) }],
       ['/v1/ws', { GET: plain((exchange) => noUpgrade(exchange)) }],
       ['/healthz', { GET: plain((exchange) => exchange.json(200, '{"alive":true}')) }],
       ['/readyz', { GET: plain((exchange) => this.ready(exchange)) }],
@@ -51,11 +60,21 @@ export class Http {
     ]);
     this.lock = {
       GET: (exchange) => this.get(exchange),
-      POST: (exchange, request) => this.acquire(exchange, request),
-      PUT: (exchange, request) => this.withBody(exchange, Kind.renew, request.getHeader(TOKEN_HEADER)),
+      POST: (exchange, request) =>
+        this.ofLock(exchange, {
+          kind: Kind.acquire,
+          idempotencyKey: request.getHeader(IDEMPOTENCY_HEADER),
+        }),
+      PUT: (exchange, request) =>
+        this.ofLock(exchange, { kind: Kind.renew, lockToken: request.getHeader(TOKEN_HEADER) }),
       DELETE: (exchange, request) => this.release(exchange, request),
     };
-    this.verify = { POST: (exchange) => this.withBody(exchange, Kind.verify, '') };
+    this.verify = { POST: (exchange) => this.ofLock(exchange, { kind: Kind.verify }) };
+    this.session = {
+      GET: (exchange) => this.ofSession(exchange, Kind.sessionGet),
+      PUT: (exchange) => this.ofSession(exchange, Kind.sessionRenew),
+      DELETE: (exchange) => this.ofSession(exchange, Kind.sessionEnd),
+    };
   }
 
   handle(res: HttpResponse, request: HttpRequest): void {
@@ -76,42 +95,35 @@ export class Http {
       exchange.allow(origin);
     }
     const methods = this.methodsOf(path);
-    if (methods === undefined) return this.noSuchPath(exchange);
+    const allow = Object.keys(methods ?? {}).join(', ');
+    // Browsers send no key with a preflight.
+    if (method === 'OPTIONS' && origin !== '' && methods !== undefined) return preflight(exchange, allow);
+    if (!OPEN_PATHS.has(path) && !this.authenticated(exchange, request)) return;
+    if (methods === undefined) return exchange.fault('not_found');
     const handler = Object.hasOwn(methods, method) ? methods[method] : undefined;
     if (handler !== undefined) return handler(exchange, request);
-    const allow = Object.keys(methods).join(', ');
-    if (method === 'OPTIONS' && origin !== '') return preflight(exchange, allow);
     exchange.fault('method_not_allowed', `${path.slice(0, 64)} takes ${allow}.`, { Allow: allow });
   }
 
+  private authenticated(exchange: Exchange, request: HttpRequest): boolean {
+    const identity = this.settings.auth.authenticate(request.getHeader('authorization'));
+    if (identity === UNAUTHENTICATED) exchange.unauthenticated();
+    else exchange.identity = identity;
+    return identity !== UNAUTHENTICATED;
+  }
+
   private methodsOf(path: string): Methods | undefined {
+    if (path.startsWith(SESSIONS)) return path.includes('/', SESSIONS.length) ? undefined : this.session;
     if (!path.startsWith(LOCKS)) return this.paths.get(path);
     const slash = path.indexOf('/', LOCKS.length);
     if (slash < 0) return this.lock;
     return path.length === slash + VERIFY.length && path.endsWith(VERIFY) ? this.verify : undefined;
   }
 
-  private noSuchPath(exchange: Exchange): void {
-    if (exchange.path === '/v1/sessions' || exchange.path.startsWith('/v1/sessions/')) {
-      exchange.problem('path', `sessions are ${NOT_YET}`);
-      return exchange.malformed();
-    }
-    exchange.fault('not_found');
-  }
-
-  private acquire(exchange: Exchange, request: HttpRequest): void {
-    if (request.getHeader('idempotency-key') !== '') {
-      exchange.problem('header/Idempotency-Key', `Idempotency-Key is ${NOT_YET}`);
-      return exchange.malformed();
-    }
-    this.withBody(exchange, Kind.acquire, '');
-  }
-
   private release(exchange: Exchange, request: HttpRequest): void {
-    const force = readQuery(exchange.query, ['force', 'reason', 'fencingToken'], exchange.problems);
-    if (force.size > 0) exchange.problem(`query/${[...force.keys()][0]}`, `forced release is ${NOT_YET}`);
-    if (exchange.problems.length > 0) return exchange.malformed();
-    this.withoutQuery(exchange, Kind.release, request.getHeader(TOKEN_HEADER));
+    const force = readQuery(exchange.query, FORCE_PARAMETERS, exchange.problems);
+    if (force.size > 0) this.withoutQuery(exchange, { kind: Kind.force, force }, true);
+    else this.ofLock(exchange, { kind: Kind.release, lockToken: request.getHeader(TOKEN_HEADER) });
   }
 
   private get(exchange: Exchange): void {
@@ -122,24 +134,35 @@ export class Http {
     if (exchange.problems.length > 0) return exchange.malformed();
     const name = nameOf(exchange);
     if (name !== undefined && this.admitted(exchange))
-      submitOne(this.settings, exchange, Kind.get, name, '', {});
+      submitOne(this.settings, exchange, { kind: Kind.get, name }, {});
   }
 
   private list(exchange: Exchange): void {
     if (this.admitted(exchange)) submitListing(this.settings, exchange);
   }
 
-  private withBody(exchange: Exchange, kind: number, lockToken: string): void {
+  private ofLock(exchange: Exchange, request: OneRequest): void {
     readQuery(exchange.query, [], exchange.problems);
-    if (exchange.problems.length > 0) return exchange.malformed();
-    this.withoutQuery(exchange, kind, lockToken);
+    this.withoutQuery(exchange, request, true);
   }
 
-  private withoutQuery(exchange: Exchange, kind: number, lockToken: string): void {
-    const name = nameOf(exchange);
-    if (name === undefined || !this.admitted(exchange)) return;
+  private ofSession(exchange: Exchange, kind: number): void {
+    const id = percentDecode(exchange.path.slice(SESSIONS.length), false);
+    this.one(exchange, { kind, session: id?.toString() ?? '' });
+  }
+
+  private one(exchange: Exchange, request: OneRequest): void {
+    readQuery(exchange.query, [], exchange.problems);
+    this.withoutQuery(exchange, request, false);
+  }
+
+  private withoutQuery(exchange: Exchange, request: OneRequest, hasName: boolean): void {
+    if (exchange.problems.length > 0) return exchange.malformed();
+    const name = hasName ? nameOf(exchange) : undefined;
+    if ((hasName && name === undefined) || !this.admitted(exchange)) return;
+    const whole = name === undefined ? request : { ...request, name };
     exchange.readBody(LIMITS.bodyBytesMax, (fields) => {
-      this.guarded(exchange, () => submitOne(this.settings, exchange, kind, name, lockToken, fields));
+      this.guarded(exchange, () => submitOne(this.settings, exchange, whole, fields));
     });
   }
 
@@ -174,7 +197,13 @@ export class Http {
     exchange.json(ready ? 200 : 503, body);
   }
 
+  private cluster(exchange: Exchange): void {
+    if (!exchange.identity.mayInspect) return exchange.forbidden();
+    exchange.json(200, this.settings.cluster.report());
+  }
+
   private metrics(exchange: Exchange): void {
+    if (!exchange.identity.mayInspect) return exchange.forbidden();
     this.settings.metrics().then(
       (text) => exchange.text(200, METRICS_TYPE, text),
       (error: unknown) => {

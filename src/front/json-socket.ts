@@ -1,24 +1,35 @@
 /**
  * One socket of holdfast.v1.json (API.md, WebSocket).
  *
- *   open ─► closed      by the client, a slow reader, shutdown (1012)
+ *   open ─► closed      by the client, a slow reader, the end of its API key
+ *                       (1008), shutdown (1012)
  *
  * A request that came alone is answered by a frame of its own; requests of an
- * array are answered in arrays, in any grouping. A frame that can't be read
- * costs one answer with the id null, never the socket.
+ * array are answered in arrays, in any grouping. Events come in frames of their
+ * own. A frame that can't be read costs one answer with the id null, never the
+ * socket.
  */
 import { CODES, type ErrorCode, type Problem } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Answer, type AnswerBytes, readAnswer } from '../protocol/answer.ts';
-import { detailOf, renderFault, renderOutcome } from '../protocol/json-answer.ts';
-import { ANYBODY } from '../protocol/caller.ts';
-import { type Fields, JSON_OPS, NOT_YET, Place } from '../protocol/json-fields.ts';
+import { Kind, type Op, OpFlag } from '../op.ts';
+import { Answer, type AnswerBytes, FINAL_STATUS_MIN, readAnswer } from '../protocol/answer.ts';
+import { detailOf, renderFault, renderOutcome, renderUnknown } from '../protocol/json-answer.ts';
+import { renderPush } from '../protocol/json-event.ts';
+import { type Fields, Place, SOCKET_OPS } from '../protocol/json-fields.ts';
 import { type JsonRequest, OpBuilder } from '../protocol/json-request.ts';
+import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import type { SocketContext } from './binary-socket.ts';
 import type { Connection } from './connections.ts';
+import { type Taker, takerOf } from './coordination.ts';
+import { JsonOutbox } from './json-outbox.ts';
+import {
+  type ClientId,
+  CoordinatedRequest,
+  quoted,
+  type RequestHost,
+  WatchRequest,
+} from './json-requests.ts';
 import type { Outlet } from './sending.ts';
-
-type ClientId = number | string;
 
 interface OpenRequest {
   readonly clientId: ClientId;
@@ -30,33 +41,39 @@ interface OpenRequest {
 const CLIENT_ID_MAX = 64;
 const CLIENT_ID_ALLOWED = `id is an integer from 0 to 2^53 - 1 or a string of 1–${CLIENT_ID_MAX} characters`;
 const SKIPPED = ['id', 'op'];
-const OPS_LATER = new Set(['watch', 'unwatch', 'session.open', 'session.keepalive', 'session.end']);
 
 const builder = new OpBuilder();
 const answer = new Answer();
 
-export class JsonSocket implements Connection {
+export class JsonSocket implements Connection, RequestHost {
   private readonly context: SocketContext;
   private readonly outlet: Outlet;
+  private readonly identity: Identity;
   private readonly number: number;
-  /** By the id that the lanes know; oldest first. */
+  /** Of one op, by the id that the lanes know; oldest first. */
   private readonly requests = new Map<number, OpenRequest>();
+  /** Of more than one, and watches that stand, by the name as JSON. */
+  private readonly coordinated = new Map<ClientId, CoordinatedRequest>();
+  private readonly watches = new Map<string, WatchRequest>();
+  /** Of requests that are not answered. */
   private readonly clientIds = new Set<ClientId>();
   private nextId = 0;
   /** Rendered answers until they are flushed. */
-  private alone: string[] = [];
-  private grouped: string[] = [];
+  private readonly outbox: JsonOutbox;
   private flushing = false;
   /** When the frame that is being taken had been read. */
   private receivedAt = 0;
 
-  constructor(context: SocketContext, outlet: Outlet) {
+  constructor(context: SocketContext, outlet: Outlet, identity: Identity) {
     this.context = context;
     this.outlet = outlet;
+    this.outbox = new JsonOutbox(outlet);
+    this.identity = identity;
     this.number = context.connections.add(this);
   }
 
   message(message: ArrayBuffer, isBinary: boolean): void {
+    if (this.identity.revoked) return this.outlet.end(1008, NOT_VALID_ANY_MORE);
     this.flushing = true;
     this.receivedAt = this.context.clock.now();
     this.take(message, isBinary);
@@ -64,8 +81,14 @@ export class JsonSocket implements Connection {
   }
 
   answers(source: AnswerBytes, from: number, end: number): void {
+    this.flushing = true;
     for (let at = from; at < end;) {
       at = readAnswer(source, at, answer);
+      if (answer.status < FINAL_STATUS_MIN) {
+        const push = renderPush(answer);
+        if (push !== '') this.outbox.add(push, false);
+        continue;
+      }
       const open = this.finish(answer.id);
       if (open === undefined) continue;
       const members = renderOutcome(source, answer, open.request);
@@ -77,22 +100,13 @@ export class JsonSocket implements Connection {
   refuse(id: number, code: ErrorCode): void {
     const open = this.finish(id);
     if (open === undefined) return;
-    this.fault(open.clientId, code, open.inArray, open.request.lockToken);
-    if (this.flushing) return;
-    this.flushing = true;
-    this.context.connections.flushLater(this);
+    this.fault(open.clientId, code, open.inArray, open.request);
+    this.flushLater();
   }
 
   flush(): void {
     this.flushing = false;
-    const { alone, grouped } = this;
-    if (alone.length === 0 && grouped.length === 0) return;
-    this.alone = [];
-    this.grouped = [];
-    this.outlet.together(() => {
-      for (const text of alone) this.outlet.send(text, false);
-      if (grouped.length > 0) this.outlet.send(`[${grouped.join(',')}]`, false);
-    });
+    this.outbox.flush();
   }
 
   sweep(_now: number, overdue: number): void {
@@ -103,15 +117,22 @@ export class JsonSocket implements Connection {
   }
 
   shutDown(): void {
+    this.flush();
     this.outlet.end(1012, 'this process is shutting down');
   }
 
+  /** The socket is gone: it waits and watches no longer. What else is under way goes on, unheard. */
   closed(): void {
     this.outlet.gone();
     this.context.connections.remove(this.number);
     this.context.connections.open -= this.requests.size;
     this.requests.clear();
+    for (const { handle } of [...this.coordinated.values(), ...this.watches.values()]) handle?.leave();
+    this.coordinated.clear();
+    this.watches.clear();
   }
+
+  // ---- frames and requests
 
   private take(message: ArrayBuffer, isBinary: boolean): void {
     if (isBinary) return this.broken('bad_request', 'a binary frame on a JSON socket');
@@ -138,44 +159,72 @@ export class JsonSocket implements Connection {
     if (clientId === undefined) {
       return this.refused(null, CLIENT_ID_ALLOWED, [{ pointer: '/id', detail: CLIENT_ID_ALLOWED }], inArray);
     }
-    if (fields.op === 'cancel') return;
+    if (fields.op === 'cancel') return this.coordinated.get(clientId)?.handle?.cancel();
     if (this.clientIds.has(clientId)) {
       const detail = 'this id belongs to a request that is not answered yet';
       return this.refused(null, detail, [{ pointer: '/id', detail }], inArray);
     }
     if (fields.op === 'ping') return this.ping(clientId, fields, inArray);
-    const kind = typeof fields.op === 'string' ? JSON_OPS.get(fields.op) : undefined;
+    const kind = typeof fields.op === 'string' ? SOCKET_OPS.get(fields.op) : undefined;
     if (kind === undefined) {
-      const later = OPS_LATER.has(fields.op as string);
-      const detail = later
-        ? `${fields.op as string} is ${NOT_YET}`
-        : `one of ${[...JSON_OPS.keys(), 'ping', 'cancel'].join(', ')}`;
-      return this.refused(clientId, later ? detail : 'no such op', [{ pointer: '/op', detail }], inArray);
+      const detail = `one of ${[...SOCKET_OPS.keys(), 'ping', 'cancel'].join(', ')}`;
+      return this.refused(clientId, 'no such op', [{ pointer: '/op', detail }], inArray);
     }
-    this.submit(clientId, kind, fields, inArray);
-  }
-
-  private submit(clientId: ClientId, kind: number, fields: Fields, inArray: boolean): void {
-    const { connections, routing } = this.context;
     builder.clear();
-    builder.begin(kind, '', ANYBODY);
+    builder.begin(kind, '', this.identity.caller);
     builder.fields(fields, Place.socket, SKIPPED);
-    builder.end();
+    builder.end(this.context.keyedTokens);
     if (builder.problems.length > 0)
       return this.refused(clientId, 'the request is malformed', builder.problems, inArray);
-    const request = builder.request();
-    if (this.context.isDraining()) return this.fault(clientId, 'draining', inArray, '');
-    if (this.requests.size >= LIMITS.socketRequestsMax || connections.full(1)) {
-      return this.fault(clientId, 'overloaded', inArray, '');
-    }
+    if (!this.identity.permits(builder.op)) return this.forbidden(clientId, inArray);
+    if (kind === Kind.cancel) return this.unwatch(clientId, inArray);
+    // Nobody else knows the token, so a wait that is granted too late is given back.
+    if (kind === Kind.acquire && !('lockToken' in fields)) builder.op.flags |= OpFlag.madeToken;
+    this.submit(clientId, inArray);
+  }
+
+  /** What was built. */
+  private submit(clientId: ClientId, inArray: boolean): void {
+    const { connections, routing, coordinators } = this.context;
     const { op } = builder;
+    const request = builder.request();
+    if (this.context.isDraining()) return this.fault(clientId, 'draining', inArray, request);
+    op.receivedAt = this.receivedAt;
+    if (op.kind === Kind.acquire || op.kind === Kind.renew) {
+      op.flags |= OpFlag.events;
+      op.origin = this.number;
+    }
+    const taker = takerOf(op, coordinators);
+    if (taker !== undefined) return this.coordinate(clientId, op, request, inArray, taker);
+    if (this.requests.size >= LIMITS.socketRequestsMax || connections.full(1)) {
+      return this.fault(clientId, 'overloaded', inArray, request);
+    }
     op.id = this.freeId();
     op.connection = this.number;
-    op.receivedAt = this.receivedAt;
     this.requests.set(op.id, { clientId, request, receivedAt: this.receivedAt, inArray });
     this.clientIds.add(clientId);
     connections.open++;
     routing.submit(op);
+  }
+
+  private coordinate(clientId: ClientId, op: Op, request: JsonRequest, inArray: boolean, taker: Taker): void {
+    const isWatch = op.kind === Kind.watch;
+    const Request = isWatch ? WatchRequest : CoordinatedRequest;
+    const one = new Request(this, clientId, request, inArray);
+    const isFull = this.coordinated.size + this.watches.size >= LIMITS.socketStandingMax;
+    if (!isFull) one.handle = taker.submit(op, one);
+    if (one.handle === undefined) return this.fault(clientId, 'overloaded', inArray, request);
+    this.coordinated.set(clientId, one);
+    this.clientIds.add(clientId);
+    if (!isWatch) return;
+    // One watch of a name is enough: the new one begins with the state, as it should.
+    this.watches.get(request.quotedName)?.handle?.cancel();
+    this.watches.set(request.quotedName, one as WatchRequest);
+  }
+
+  private unwatch(clientId: ClientId, inArray: boolean): void {
+    this.watches.get(builder.quotedName)?.handle?.cancel();
+    this.answer(clientId, 200, '', inArray);
   }
 
   private ping(clientId: ClientId, fields: Fields, inArray: boolean): void {
@@ -202,19 +251,48 @@ export class JsonSocket implements Connection {
     return open;
   }
 
-  /** Rendered now, sent with the next flush. */
-  private answer(clientId: ClientId | null, status: number, members: string, inArray: boolean): void {
-    const id = typeof clientId === 'string' ? JSON.stringify(clientId) : clientId;
-    const text = `{"id":${id},"status":${status}${members === '' ? '' : ','}${members}}`;
-    if (inArray) this.grouped.push(text);
-    else this.alone.push(text);
+  // ---- what requests of more than one op say
+
+  settled({ clientId }: CoordinatedRequest): void {
+    this.coordinated.delete(clientId);
+    this.clientIds.delete(clientId);
   }
 
-  private fault(clientId: ClientId, code: ErrorCode, inArray: boolean, lockToken: string): void {
-    const retryAfterMs = code === 'outcome_unknown' ? 0 : LIMITS.retryAfterMs;
-    let members = renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs });
-    if (code === 'outcome_unknown' && lockToken !== '') members += `,"lockToken":"${lockToken}"`;
-    this.answer(clientId, CODES[code].status, members, inArray);
+  unwatched(watch: WatchRequest): void {
+    const { quotedName } = watch.request;
+    if (this.watches.get(quotedName) === watch) this.watches.delete(quotedName);
+  }
+
+  event(text: string): void {
+    this.outbox.add(text, false);
+    this.flushLater();
+  }
+
+  /** Rendered now, sent with the next flush. */
+  answer(clientId: ClientId | null, status: number, members: string, inArray: boolean): void {
+    const separator = members === '' ? '' : ',';
+    this.outbox.add(`{"id":${quoted(clientId)},"status":${status}${separator}${members}}`, inArray);
+    this.flushLater();
+  }
+
+  fault(clientId: ClientId | null, code: ErrorCode, inArray: boolean, request: JsonRequest): void {
+    const { status, retryable } = CODES[code];
+    const retryAfterMs = retryable ? LIMITS.retryAfterMs : 0;
+    const members =
+      code === 'outcome_unknown'
+        ? renderUnknown(request)
+        : renderFault({ code, detail: detailOf(code), problems: [], retryAfterMs });
+    this.answer(clientId, status, members, inArray);
+  }
+
+  private flushLater(): void {
+    if (this.flushing) return;
+    this.flushing = true;
+    this.context.connections.flushLater(this);
+  }
+
+  private forbidden(clientId: ClientId, inArray: boolean): void {
+    this.refusedWith('forbidden', clientId, NOT_ALLOWED, [], inArray);
   }
 
   private refused(
@@ -223,21 +301,22 @@ export class JsonSocket implements Connection {
     problems: readonly Problem[],
     inArray: boolean,
   ): void {
-    this.answer(
-      clientId,
-      400,
-      renderFault({ code: 'bad_request', detail, problems, retryAfterMs: 0 }),
-      inArray,
-    );
+    this.refusedWith('bad_request', clientId, detail, problems, inArray);
+  }
+
+  private refusedWith(
+    code: ErrorCode,
+    clientId: ClientId | null,
+    detail: string,
+    problems: readonly Problem[],
+    inArray: boolean,
+  ): void {
+    const members = renderFault({ code, detail, problems, retryAfterMs: 0 });
+    this.answer(clientId, CODES[code].status, members, inArray);
   }
 
   private broken(code: ErrorCode, detail: string): void {
-    this.answer(
-      null,
-      CODES[code].status,
-      renderFault({ code, detail, problems: [], retryAfterMs: 0 }),
-      false,
-    );
+    this.refusedWith(code, null, detail, [], false);
   }
 }
 

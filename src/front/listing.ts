@@ -20,15 +20,13 @@ import { checkName, checkOwner, decodeText } from '../protocol/words.ts';
 import type { Connection } from './connections.ts';
 import type { Exchange } from './exchange.ts';
 import type { HttpContext } from './http-ops.ts';
+import { ListScope, type Position } from './scope.ts';
 import { readQuery } from './target.ts';
 
 const PARAMETERS = ['prefix', 'owner', 'limit', 'cursor'];
 
-interface Position {
-  readonly slot: number;
-  /** The key behind which the rest begins; empty: at the slot's first. */
-  readonly key: Buffer;
-}
+/** Of a position's key: it may be one byte longer than any key. */
+const POSITION_BYTES_MAX = LIMITS.namespaceBytesMax + 1 + LIMITS.nameBytesMax + 1;
 
 interface Query {
   readonly prefix: Buffer;
@@ -47,10 +45,12 @@ const GAP = 'Not every slot has an owner at the moment, so the list would have g
 export function submitListing(context: HttpContext, exchange: Exchange): void {
   const query = readListQuery(exchange, context.routing.slots);
   if (query === undefined) return exchange.malformed();
+  const scope = ListScope.of(exchange.identity, query.prefix);
+  if (scope === undefined) return exchange.forbidden();
   const shares = context.routing.shares();
   if (shares.length === 0) return exchange.fault('shard_unavailable', GAP);
   if (context.connections.full(shares.length)) return exchange.fault('overloaded');
-  new Listing(context, exchange, query, shares.length).submit(shares);
+  new Listing(context, exchange, query, scope, shares.length).submit(shares);
 }
 
 function readListQuery(exchange: Exchange, slots: number): Query | undefined {
@@ -90,7 +90,7 @@ function readCursor(cursor: string, slots: number): Position | undefined {
   if (!/^[\w-]{3,800}$/.test(cursor)) return undefined;
   const bytes = Buffer.from(cursor, 'base64url');
   const position = { slot: bytes.readUInt16LE(0), key: bytes.subarray(2) };
-  const sound = position.slot < slots && position.key.length <= LIMITS.nameBytesMax;
+  const sound = position.slot < slots && position.key.length <= POSITION_BYTES_MAX;
   return sound && writeCursor(position) === cursor ? position : undefined;
 }
 
@@ -98,6 +98,7 @@ class Listing implements Connection {
   private readonly context: HttpContext;
   private readonly exchange: Exchange;
   private readonly query: Query;
+  private readonly scope: ListScope;
   private readonly number: number;
   private readonly receivedAt: number;
   private readonly found: Found[] = [];
@@ -109,10 +110,11 @@ class Listing implements Connection {
   private bound: Position | undefined;
   private left: number;
 
-  constructor(context: HttpContext, exchange: Exchange, query: Query, pages: number) {
+  constructor(context: HttpContext, exchange: Exchange, query: Query, scope: ListScope, pages: number) {
     this.context = context;
     this.exchange = exchange;
     this.query = query;
+    this.scope = scope;
     this.left = pages;
     this.covered = new Uint8Array(context.routing.slots);
     this.receivedAt = context.clock.now();
@@ -122,7 +124,8 @@ class Listing implements Connection {
   }
 
   submit(shares: readonly Share[]): void {
-    const { prefix, owner, limit, from } = this.query;
+    const { owner, limit, from } = this.query;
+    const prefix = this.scope.keyPrefix;
     const { routing } = this.context;
     const op = new Op();
     op.bytes = Buffer.concat([prefix, owner, from.key]);
@@ -172,22 +175,24 @@ class Listing implements Connection {
   }
 
   private addPage(source: AnswerBytes, from: number, end: number): void {
-    const { page, answer } = this;
+    const { page, answer, scope } = this;
     const entries: Found[] = [];
     let at = readListPage(source, from, end, page);
     for (let i = 0; i < page.count; i++) {
       at = readListEntry(source, at, end, page, answer);
       const key = Buffer.from(source.bytes.subarray(page.keyAt, page.keyAt + page.keyLength));
-      const name = JSON.stringify(decodeText(key, 0, key.length));
+      const nameBytes = scope.nameOf(key);
+      const name = JSON.stringify(decodeText(nameBytes, 0, nameBytes.length));
       entries.push({ slot: page.slot, key, members: renderState(source, answer, name) });
     }
     const fresh = new Set(readListCover(source, at, end).filter((slot) => this.covered[slot] === 0));
     for (const slot of fresh) this.covered[slot] = 1;
-    this.found.push(...entries.filter(({ slot }) => fresh.has(slot)));
+    this.found.push(...entries.filter(({ slot, key }) => fresh.has(slot) && scope.shows(key)));
     if (page.next >= this.context.routing.slots) return;
     const last = entries[entries.length - 1];
     const key = last?.slot === page.next ? last.key : Buffer.alloc(0);
-    const stopped = { slot: page.next, key };
+    const stopped = scope.clean({ slot: page.next, key });
+    if (stopped.slot >= this.context.routing.slots) return;
     if (this.bound === undefined || compare(stopped, this.bound) < 0) this.bound = stopped;
   }
 

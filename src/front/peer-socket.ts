@@ -11,6 +11,10 @@
  * Once it is over nothing of it is read any more, so an op that its sender gave
  * up with the old link can't come behind those of the new one.
  *
+ * A wait or watch counts as answered from its first answer on: then it stands
+ * with a lane until its last one comes. Of those that stand when the socket is
+ * over, the lanes are told that the way to their clients is cut.
+ *
  * An op is answered `not_owner`, with nothing done, when
  *   - routing says so
  *   - it is too old: its sender may have given it up
@@ -24,8 +28,9 @@ import { LIMITS } from '../limits.ts';
 import { Op, OpFlag } from '../op.ts';
 import { FrameReader, writeNotOwner, writePong, writeRefusal } from '../peers/frame.ts';
 import { Acceptor, type PeerIdentity, type RandomBytes } from '../peers/handshake.ts';
-import { AnswerBytes } from '../protocol/answer.ts';
+import { ANSWER_ID_AT, ANSWER_STATUS_AT, AnswerBytes, FINAL_STATUS_MIN } from '../protocol/answer.ts';
 import type { Connection, Connections } from './connections.ts';
+import { StandingForwards } from './standing-forwards.ts';
 
 /** The socket as uWS or the simulation has it. Nothing is sent after `gone`. */
 export interface PeerOutlet {
@@ -83,6 +88,7 @@ export class PeerSocket implements Connection {
   private answered = 0;
   private mark = 0;
   private markedAt = 0;
+  private readonly standing = new StandingForwards();
   /** This front's own answers until they are flushed. */
   private readonly own = new AnswerBytes();
   private flushing = false;
@@ -130,13 +136,19 @@ export class PeerSocket implements Connection {
   }
 
   answers(source: AnswerBytes, at: number, end: number): void {
+    const { view } = source;
     let count = 0;
-    for (let next = at; next < end; next += source.view.getUint32(next, true)) count++;
+    for (let next = at; next < end; next += view.getUint32(next, true)) {
+      const status = view.getUint16(next + ANSWER_STATUS_AT, true);
+      if (status >= FINAL_STATUS_MIN && this.standing.size === 0) count++;
+      else if (this.standing.settles(view.getUint32(next + ANSWER_ID_AT, true), status)) count++;
+    }
     this.settle(count);
     this.outlet.send(source.bytes.subarray(at, end), true);
   }
 
   refuse(id: number, code: ErrorCode): void {
+    this.standing.forget(id);
     this.settle(1);
     writeRefusal(this.own, id, code);
     this.flushLater();
@@ -146,6 +158,7 @@ export class PeerSocket implements Connection {
   notOwner(op: Op): void {
     this.refusals = (this.refusals + 1) >>> 0;
     this.refused.set(op.slot, this.refusals);
+    this.standing.forget(op.id);
     this.settle(1);
     writeNotOwner(this.own, op);
     this.flushLater();
@@ -236,12 +249,14 @@ export class PeerSocket implements Connection {
       op.connection = number;
       op.flags |= OpFlag.forwarded;
       op.receivedAt = now - waitedMs;
-      const stays =
-        !tooOld &&
-        waitedMs + ageMs <= requestTimeoutMs &&
-        !this.wouldOvertake(op.slot, seenRefusals) &&
-        routing.submitForwarded(op, reader.term);
-      if (!stays) this.notOwner(op);
+      const isFresh =
+        !tooOld && waitedMs + ageMs <= requestTimeoutMs && !this.wouldOvertake(op.slot, seenRefusals);
+      if (!isFresh) {
+        this.notOwner(op);
+        continue;
+      }
+      if (op.isStanding && !this.standing.add(op, reader.term)) this.refuse(op.id, 'overloaded');
+      else if (!routing.submitForwarded(op, reader.term)) this.notOwner(op);
     }
   }
 
@@ -285,6 +300,8 @@ export class PeerSocket implements Connection {
   private end(): void {
     this.state = 'over';
     if (this.wants) this.want(NO_SLOTS);
+    const { routing, clock } = this.context;
+    this.standing.cut(op, clock.now(), (cut, term) => void routing.submitForwarded(cut, term));
   }
 }
 

@@ -10,6 +10,7 @@ import type {
   WebSocketBehavior,
 } from 'uWebSockets.js';
 import { LIMITS } from '../limits.ts';
+import { type Identity, NOT_VALID_ANY_MORE, OPEN, UNAUTHENTICATED } from './auth.ts';
 import { BinarySocket, type SocketContext } from './binary-socket.ts';
 import { Exchange } from './exchange.ts';
 import type { HttpSettings } from './http.ts';
@@ -37,6 +38,8 @@ export interface WebSocketsSettings {
 interface SocketData {
   /** Of a client: its subprotocol. Of a peer: its address. */
   readonly from: string;
+  /** Who a client is; of no meaning for a peer, which proves itself with its first frames. */
+  readonly identity: Identity;
   socket: Socket | undefined;
   outlet: Outlet | undefined;
 }
@@ -52,6 +55,8 @@ type Refusal = (exchange: Exchange) => void;
 export class WebSockets {
   /** That are open. */
   clients = 0;
+  /** The same, once the handshake is through. */
+  private readonly open = new Set<SocketData>();
   private peers = 0;
   private readonly settings: WebSocketsSettings;
   private readonly backlog = new Backlog();
@@ -64,6 +69,7 @@ export class WebSockets {
       open: (ws) => this.opened(ws),
       close: (ws) => {
         this.clients--;
+        this.open.delete(ws.getUserData());
         ws.getUserData().socket?.closed();
       },
     });
@@ -87,6 +93,13 @@ export class WebSockets {
     return this.clients + this.peers;
   }
 
+  /** Closes the sockets of whose key is none any more: no event reaches them from now on. */
+  closeRevoked(): void {
+    for (const { identity, outlet } of this.open) {
+      if (identity.revoked) outlet?.end(1008, NOT_VALID_ANY_MORE);
+    }
+  }
+
   private behavior(): WebSocketBehavior<SocketData> {
     return {
       // uWS cuts the connection beyond this; up to here the socket can say why.
@@ -104,22 +117,30 @@ export class WebSockets {
     const origin = request.getHeader('origin');
     const offered = request.getHeader('sec-websocket-protocol');
     const protocol = chooseProtocol(offered);
-    const refusal = this.refusal(origin, request.getQuery() ?? '', protocol);
-    if (refusal !== undefined) {
-      refusal(new Exchange(this.settings.http, res, request));
+    const identity = this.settings.http.auth.authenticate(request.getHeader('authorization'));
+    const refusal = this.refusal(origin, identity, request.getQuery() ?? '', protocol);
+    if (refusal !== undefined || identity === UNAUTHENTICATED) {
+      refusal?.(new Exchange(this.settings.http, res, request));
       return;
     }
     this.clients++;
     this.settings.onUpgrade();
     const from = protocol ?? JSON_PROTOCOL;
-    accept(res, request, context, { from, socket: undefined, outlet: undefined }, offered === '' ? '' : from);
+    const data = { from, identity, socket: undefined, outlet: undefined };
+    accept(res, request, context, data, offered === '' ? '' : from);
   }
 
-  private refusal(origin: string, query: string, protocol: string | undefined): Refusal | undefined {
+  private refusal(
+    origin: string,
+    identity: Identity | typeof UNAUTHENTICATED,
+    query: string,
+    protocol: string | undefined,
+  ): Refusal | undefined {
     const { http } = this.settings;
     if (origin !== '' && !http.originAllowed(origin)) {
       return (exchange) => exchange.fault('forbidden', 'This origin is not allowed.');
     }
+    if (identity === UNAUTHENTICATED) return (exchange) => exchange.unauthenticated();
     if (query !== '')
       return (exchange) => exchange.malformed([{ pointer: 'query', detail: 'no parameters here' }]);
     if (protocol === undefined) {
@@ -139,14 +160,15 @@ export class WebSockets {
     this.peers++;
     this.settings.onUpgrade();
     const from = Buffer.from(res.getRemoteAddressAsText()).toString('latin1');
-    accept(res, request, context, { from, socket: undefined, outlet: undefined }, '');
+    accept(res, request, context, { from, identity: OPEN, socket: undefined, outlet: undefined }, '');
   }
 
   private opened(ws: WebSocket<SocketData>): void {
     const data = ws.getUserData();
     data.outlet = new Outlet(ws, this.backlog);
     const Socket = data.from === BINARY_PROTOCOL ? BinarySocket : JsonSocket;
-    data.socket = new Socket(this.settings.context, data.outlet);
+    data.socket = new Socket(this.settings.context, data.outlet, data.identity);
+    this.open.add(data);
   }
 
   private peerOpened(ws: WebSocket<SocketData>): void {

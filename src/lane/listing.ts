@@ -118,6 +118,8 @@ function isWanted(slot: Slot, row: number, query: Query): boolean {
     Buffer.compare(key.subarray(0, query.prefix.length), query.prefix) !== 0
   )
     return false;
+  // Without a namespace in the prefix, those of the other namespaces begin with it too.
+  if (key.indexOf(0, query.prefix.length) >= 0) return false;
   if (slot.number === query.fromSlot && query.after.length > 0 && Buffer.compare(key, query.after) <= 0)
     return false;
   for (const holder of holdersOf(slot, row)) if (isOwned(slot, holder, query)) return true;

@@ -27,7 +27,7 @@ import { Buffer } from 'node:buffer';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 /** Raised whenever frames change their meaning. Only processes with the same one talk to each other. */
-export const PEER_PROTOCOL = 1;
+export const PEER_PROTOCOL = 2;
 
 export interface PeerIdentity {
   /** Id of the cluster. */

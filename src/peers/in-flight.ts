@@ -1,7 +1,11 @@
 /**
- * The forwards of one link that have no answer yet: columns, no object each.
+ * The forwards of one link that have no final answer yet: columns, no object
+ * each.
  *
- *   forward id := generation · 2^17 + index        32 bits
+ *   under way ─► gone
+ *       └─► standing ─► gone        a wait or watch, from its first answer on
+ *
+ *   forward id := generation · 2^18 + index        32 bits
  *
  * An index that became free is used again after all others that are free, with
  * the next generation, so an answer that comes after its forward was given up
@@ -9,19 +13,26 @@
  */
 import { LIMITS } from '../limits.ts';
 import { Kind, OpFlag, type Op } from '../op.ts';
+import type { GrowingBytes } from '../protocol/bytes.ts';
+import { writeRefusal } from './frame.ts';
 
-const INDEX_BITS = 17;
+/** For LIMITS.peerRequestsMax under way, and LIMITS.standingMax that stand. */
+const INDEX_BITS = 18;
 const INDEX_MASK = (1 << INDEX_BITS) - 1;
 /** One less than fit: no id is 2^32 − 1 (frame.ts, NO_FORWARD). */
 const GENERATIONS = (1 << (32 - INDEX_BITS)) - 1;
-const FIRST_CAPACITY = 256;
+const FIRST_CAPACITY = 1_024;
 const TOKEN_BYTES = 16;
 const NONE = -1;
+/** They change nothing: those that nobody answered can be asked again. */
+const READS: ReadonlySet<number> = new Set([Kind.get, Kind.verify, Kind.list]);
 /** `receivedAt` of an index that is free. */
 const FREE = Infinity;
 
 export class InFlight {
   count = 0;
+  /** Those of them that stand. */
+  standing = 0;
   /** By index. */
   connection = new Uint32Array(FIRST_CAPACITY);
   id = new Uint32Array(FIRST_CAPACITY);
@@ -29,6 +40,8 @@ export class InFlight {
   slot = new Uint16Array(FIRST_CAPACITY);
   kind = new Uint8Array(FIRST_CAPACITY);
   flags = new Uint8Array(FIRST_CAPACITY);
+  private waitMs = new Uint32Array(FIRST_CAPACITY);
+  private stands = new Uint8Array(FIRST_CAPACITY);
   private generation = new Uint16Array(FIRST_CAPACITY);
   private tokens = new Uint8Array(FIRST_CAPACITY * TOKEN_BYTES);
   /** Free indexes form a chain, first freed first; those from `untouched` on were never used. */
@@ -38,7 +51,12 @@ export class InFlight {
   private untouched = 0;
 
   get full(): boolean {
-    return this.count >= LIMITS.peerRequestsMax;
+    return this.count - this.standing >= LIMITS.peerRequestsMax;
+  }
+
+  /** No wait or watch can be taken. */
+  get fullOfStanding(): boolean {
+    return this.standing >= LIMITS.standingMax;
   }
 
   /** Returns the forward's id. The caller made sure that it is not full. */
@@ -51,6 +69,8 @@ export class InFlight {
     this.slot[i] = op.slot;
     this.kind[i] = op.kind;
     this.flags[i] = op.flags;
+    this.waitMs[i] = op.waitMs;
+    this.stands[i] = 0;
     if (op.flags & OpFlag.madeToken) {
       const to = i * TOKEN_BYTES;
       for (let k = 0; k < TOKEN_BYTES; k++) this.tokens[to + k] = op.bytes[op.tokenAt + k];
@@ -72,6 +92,12 @@ export class InFlight {
     return this.tokens.subarray(i * TOKEN_BYTES, (i + 1) * TOKEN_BYTES);
   }
 
+  /** Appends the answer to one that nobody answers: it may have taken effect, or may still. */
+  writeGivenUp(out: GrowingBytes, i: number): void {
+    if (READS.has(this.kind[i])) writeRefusal(out, this.id[i], 'shard_unavailable');
+    else writeRefusal(out, this.id[i], 'outcome_unknown', this.tokenOf(i));
+  }
+
   /** `op` gets back what the forward did not carry; its bytes are the caller's. */
   restore(i: number, op: Op): void {
     op.connection = this.connection[i];
@@ -80,8 +106,31 @@ export class InFlight {
     op.flags = this.flags[i];
   }
 
+  isStanding(i: number): boolean {
+    return this.stands[i] === 1;
+  }
+
+  /** From its first answer on a watch has no age, and a wait none before its time. False: it stood already. */
+  stand(i: number): boolean {
+    if (this.stands[i] === 1) return false;
+    this.stands[i] = 1;
+    this.standing++;
+    this.receivedAt[i] = this.kind[i] === Kind.watch ? Number.MAX_VALUE : this.receivedAt[i] + this.waitMs[i];
+    return true;
+  }
+
+  /** Those of `slots` that stand are as old from now on as if they had been received at `receivedAt`. */
+  age(slots: ReadonlySet<number>, receivedAt: number): void {
+    if (this.standing === 0) return;
+    for (let i = 0; i < this.untouched; i++) {
+      if (this.receivedAt[i] === FREE || this.stands[i] === 0 || !slots.has(this.slot[i])) continue;
+      this.receivedAt[i] = Math.min(this.receivedAt[i], receivedAt);
+    }
+  }
+
   remove(i: number): void {
     this.count--;
+    if (this.stands[i] === 1) this.standing--;
     this.receivedAt[i] = FREE;
     this.generation[i] = (this.generation[i] + 1) % GENERATIONS;
     this.next[i] = NONE;
@@ -126,6 +175,8 @@ export class InFlight {
     this.slot = copied(this.slot, new Uint16Array(capacity));
     this.kind = copied(this.kind, new Uint8Array(capacity));
     this.flags = copied(this.flags, new Uint8Array(capacity));
+    this.waitMs = copied(this.waitMs, new Uint32Array(capacity));
+    this.stands = copied(this.stands, new Uint8Array(capacity));
     this.generation = copied(this.generation, new Uint16Array(capacity));
     this.tokens = copied(this.tokens, new Uint8Array(capacity * TOKEN_BYTES));
     this.next = copied(this.next, new Int32Array(capacity));

@@ -16,6 +16,9 @@
  *   under way   handed to the wire, and never sent again. Ends with its answer
  *               (`not_owner`: back to routing), or given up, when its time is
  *               over or the wire broke: whether it took effect is unknown
+ *   standing    a wait or watch that got its first answer: decided, as far as
+ *               routing is concerned. Ends with its final answer, or is given
+ *               up when the wire breaks or the peer owns its slot no longer
  *
  * Only `up` takes forwards. A link that retires (peers.ts gives it no more)
  * closes after the last answer.
@@ -25,26 +28,20 @@ import { isLoopbackAddress } from '../config/address.ts';
 import { CODES } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
-import { AnswerBytes } from '../protocol/answer.ts';
-import {
-  countAnswers,
-  FRAME_SEAL_BYTES,
-  FrameWriter,
-  NO_FORWARD,
-  readNotOwner,
-  readPong,
-  writeRefusal,
-} from './frame.ts';
+import { ANSWER_ID_AT, ANSWER_STATUS_AT, AnswerBytes, Event, FINAL_STATUS_MIN } from '../protocol/answer.ts';
+import { ANSWER_CODE_AT } from '../protocol/answer-peek.ts';
+import { countAnswers, FRAME_SEAL_BYTES, FrameWriter, NO_FORWARD, readNotOwner, readPong } from './frame.ts';
 import { Opener, type PeerIdentity, type RandomBytes } from './handshake.ts';
 import { InFlight } from './in-flight.ts';
 import { AnswerRuns, type Deliver } from './runs.ts';
+import { WantedNews } from './wanted-news.ts';
 import type { OpenWire, Wire } from './wire.ts';
 
 export type LinkState = 'barred' | 'waiting' | 'opening' | 'greeting' | 'up' | 'closed';
 
 /** What a link and its routing say to each other (batch/routing.ts). */
 export interface ForwardRouting {
-  /** A forward in flight was answered or given up. Not said of pages of a listing. */
+  /** A forward in flight was answered, or stands, or was given up: once for each. Not said of pages of a listing. */
   forwardDone(slot: number): void;
   /** The peer does not own the slot, or never heard of the op: it is as before. Counts as done. */
   returned(op: Op): void;
@@ -72,8 +69,9 @@ export interface LinkSettings {
   readonly log: PeerLog;
 }
 
-const NO_SLOTS = new Uint16Array(0);
 const RETRY_MS_MAX = 4 * LIMITS.peerConnectMs;
+/** How long the owner of a slot may take to answer the waits for it, once it is known that it owns it no longer. */
+const STANDING_LAST_WORD_MS = LIMITS.termPollMs;
 /** The owner's own last word on a request whose time is over has this long to arrive, at most. */
 const LAST_WORD_MS_MAX = 500;
 
@@ -97,9 +95,7 @@ export class PeerLink {
   /** When the first forward was put into the open frame. */
   private begunAt = 0;
   private deferred = false;
-  /** Slots that requests of this process wait for, and which of them the peer was told on this wire. */
-  private wanted: Uint16Array = NO_SLOTS;
-  private told: Uint16Array = NO_SLOTS;
+  private readonly wanted = new WantedNews();
   private seenRefusals = 0;
   /** A time on the peer's clock minus one on ours; never too much. */
   private ahead = 0;
@@ -137,7 +133,8 @@ export class PeerLink {
   forward(term: string, op: Op): 'taken' | 'noLink' | 'full' {
     if (this.state !== 'up') return 'noLink';
     const { inFlight, frame } = this;
-    if (inFlight.full || this.wire!.unsent + frame.length > LIMITS.peerBacklogBytesMax) return 'full';
+    const isFull = inFlight.full || (op.isStanding && inFlight.fullOfStanding);
+    if (isFull || this.wire!.unsent + frame.length > LIMITS.peerBacklogBytesMax) return 'full';
     // One look at the clock per frame: who waits a little less is promised no more.
     if (frame.length === 0) this.begunAt = this.settings.clock.now();
     frame.add(term, op, inFlight.add(op), this.begunAt - op.receivedAt);
@@ -148,7 +145,7 @@ export class PeerLink {
 
   /** The peer is told with the next frame that requests of this process wait for these slots, in rising order. */
   want(slots: Uint16Array): void {
-    this.wanted = slots;
+    this.wanted.set(slots);
     if (this.state === 'up') this.flushLater();
   }
 
@@ -157,6 +154,11 @@ export class PeerLink {
     // What is still collected would be given up as well, and leave afterwards.
     if (this.state === 'up') this.flush();
     this.giveUp(this.inFlight.ofSlots(slots));
+  }
+
+  /** Waits and watches of these slots get their last answer soon or never: the peer owns the slots no longer. */
+  endStanding(slots: ReadonlySet<number>): void {
+    this.inFlight.age(slots, this.settings.clock.now() + STANDING_LAST_WORD_MS - this.lateMs);
   }
 
   /** Several times a second. */
@@ -238,8 +240,7 @@ export class PeerLink {
     this.since = now;
     this.pingedAt = now;
     this.seenRefusals = 0;
-    this.told = NO_SLOTS;
-    if (this.wanted.length > 0) this.flushLater();
+    if (this.wanted.restart()) this.flushLater();
     this.ahead = opener.acceptorNow - now;
     this.settings.log.info({ process: this.process, address: this.address }, 'the link to a peer is up');
     this.settings.routing.linkUp(this.process);
@@ -251,8 +252,11 @@ export class PeerLink {
     const { view, length } = source;
     for (let at = 0; at < length;) {
       const end = at + view.getUint32(at, true);
-      const id = view.getUint32(at + 4, true);
-      if (view.getUint8(at + 10) === CODES.not_owner.wire) {
+      const id = view.getUint32(at + ANSWER_ID_AT, true);
+      const status = view.getUint16(at + ANSWER_STATUS_AT, true);
+      if (status < FINAL_STATUS_MIN) {
+        this.takeInterim(id, status, at, end);
+      } else if (view.getUint8(at + ANSWER_CODE_AT) === CODES.not_owner.wire) {
         if (!this.takeBack(at, end)) return 'a refusal that does not fit its forward';
       } else if (id === NO_FORWARD) {
         const peerNow = readPong(source, at, end);
@@ -261,7 +265,7 @@ export class PeerLink {
       } else {
         const i = inFlight.find(id);
         if (i >= 0) {
-          view.setUint32(at + 4, inFlight.id[i], true);
+          view.setUint32(at + ANSWER_ID_AT, inFlight.id[i], true);
           this.runs.add(inFlight.connection[i], at, end);
           this.finish(i);
         }
@@ -269,6 +273,21 @@ export class PeerLink {
       at = end;
     }
     return '';
+  }
+
+  /** An answer that is not the last one, or word of a claim: its id is the connection that wants to hear of it. */
+  private takeInterim(id: number, status: number, at: number, end: number): void {
+    const { source, inFlight } = this;
+    if (status > Event.changed) {
+      source.view.setUint32(at + ANSWER_ID_AT, NO_FORWARD, true);
+      this.runs.add(id, at, end);
+      return;
+    }
+    const i = inFlight.find(id);
+    if (i < 0) return;
+    source.view.setUint32(at + ANSWER_ID_AT, inFlight.id[i], true);
+    this.runs.add(inFlight.connection[i], at, end);
+    if (inFlight.stand(i)) this.settings.routing.forwardDone(inFlight.slot[i]);
   }
 
   /** A refusal with nothing done: routing decides anew. */
@@ -280,7 +299,7 @@ export class PeerLink {
     if (!readNotOwner(source, at, end, op)) return false;
     const i = inFlight.find(op.id);
     if (i < 0) return true;
-    if (op.kind !== inFlight.kind[i] || op.slot !== inFlight.slot[i]) return false;
+    if (op.kind !== inFlight.kind[i] || op.slot !== inFlight.slot[i] || inFlight.isStanding(i)) return false;
     this.giveBack(i, op);
     return true;
   }
@@ -294,9 +313,9 @@ export class PeerLink {
   private finish(i: number): void {
     const { inFlight } = this;
     const slot = inFlight.slot[i];
-    const isList = inFlight.kind[i] === Kind.list;
+    const isDone = inFlight.kind[i] === Kind.list || inFlight.isStanding(i);
     inFlight.remove(i);
-    if (!isList) this.settings.routing.forwardDone(slot);
+    if (!isDone) this.settings.routing.forwardDone(slot);
   }
 
   private flushLater(): void {
@@ -317,11 +336,8 @@ export class PeerLink {
 
   /** The wanted slots if they are news for the peer; a slow one hears only the latest, when it has caught up. */
   private untold(): Uint16Array | undefined {
-    const { wanted, told } = this;
-    if (wanted === told || this.wire!.unsent > LIMITS.peerBacklogBytesMax) return undefined;
-    this.told = wanted;
-    const isSame = wanted.length === told.length && wanted.every((slot, i) => slot === told[i]);
-    return isSame ? undefined : wanted;
+    const { wanted } = this;
+    return wanted.isThere && this.wire!.unsent <= LIMITS.peerBacklogBytesMax ? wanted.take() : undefined;
   }
 
   private sweepUp(now: number): void {
@@ -340,11 +356,8 @@ export class PeerLink {
     if (indexes.length === 0) return;
     own.reset();
     for (const i of indexes) {
-      const kind = inFlight.kind[i];
-      const changes = kind === Kind.acquire || kind === Kind.renew || kind === Kind.release;
       const at = own.length;
-      if (changes) writeRefusal(own, inFlight.id[i], 'outcome_unknown', inFlight.tokenOf(i));
-      else writeRefusal(own, inFlight.id[i], 'shard_unavailable');
+      inFlight.writeGivenUp(own, i);
       runs.add(inFlight.connection[i], at, own.length);
     }
     runs.deliver(own, this.settings.deliver);

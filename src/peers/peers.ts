@@ -68,6 +68,12 @@ export class Peers implements Forwarder {
     }
   }
 
+  endStanding(process: string, slots: ReadonlySet<number>): void {
+    for (const link of [...this.links.values(), ...this.retired]) {
+      if (link.process === process) link.endStanding(slots);
+    }
+  }
+
   /**
    * All peers are told that requests of this process wait for these slots, in
    * rising order: whoever inherits them reads them back first. Not changed afterwards.

@@ -287,6 +287,10 @@ export class ModelProcess implements LaneGate, Forwarder, Refuser {
     this.links.get(Number(process.slice(1)))?.giveUp((op) => slots.has(op.slot));
   }
 
+  endStanding(): void {
+    // Its client neither waits nor watches.
+  }
+
   refuse(connection: number, id: number, code: ErrorCode): void {
     if (connection === CLIENT) return this.answer(id, code);
     const forward = new Op();

@@ -44,6 +44,7 @@ export class Rig {
   readonly disowned: Seen[] = [];
   readonly forwarded: (Seen & { term: string; receivedAt: number })[] = [];
   readonly abandoned: { process: string; slots: number[] }[] = [];
+  readonly ended: { process: string; slots: number[] }[] = [];
   link: 'taken' | 'noLink' | 'full' = 'taken';
   readonly routing: Routing;
   private readonly announcements = [0, 0, 0];
@@ -73,6 +74,7 @@ export class Rig {
         return this.link;
       },
       abandon: (process, slots) => void this.abandoned.push({ process, slots: [...slots] }),
+      endStanding: (process, slots) => void this.ended.push({ process, slots: [...slots] }),
     });
   }
 

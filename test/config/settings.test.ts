@@ -50,6 +50,7 @@ const GOOD: readonly [
   ['shards', 'shards', ['/etc/shards.yaml', '/etc/shards.yaml'], ['/other.yaml', '/other.yaml']],
   ['data', 'data', ['/var/lib/holdfast', '/var/lib/holdfast'], ['/x y', '/x y']],
   ['workers', 'workers', ['3', 3], ['64', 64]],
+  ['keys', 'keys', ['/etc/keys.yaml', '/etc/keys.yaml'], ['/other.yaml', '/other.yaml']],
   [
     'allow-origin',
     'allowOrigin',
@@ -71,6 +72,7 @@ describe('readSettings', () => {
       host: '127.0.0.1',
       shards: undefined,
       data: resolve('data'),
+      keys: undefined,
       allowOrigin: [],
       log: 'pretty',
       requestTimeoutMs: 8_000,
@@ -81,7 +83,7 @@ describe('readSettings', () => {
   });
 
   it('covers every setting of this version in this test', () => {
-    const elsewhere = ['keys', 'cluster-key'];
+    const elsewhere = ['cluster-key'];
     expect(
       SETTINGS.map((row) => row.name)
         .filter((name) => !elsewhere.includes(name))
@@ -129,8 +131,9 @@ describe('readSettings', () => {
   });
 
   it('relates paths of the file to the file, others to the working directory', () => {
-    expect(withFile('data: ./d\nshards: shards.yaml')).toMatchObject({
+    expect(withFile('data: ./d\nshards: shards.yaml\nkeys: keys.yaml')).toMatchObject({
       data: join(folder, 'd'),
+      keys: join(folder, 'keys.yaml'),
       shards: join(folder, 'shards.yaml'),
     });
     expect(readSettings({ data: 'd' }, { HOLDFAST_SHARDS: 's' })).toMatchObject({
@@ -167,8 +170,38 @@ describe('readSettings', () => {
     ' ',
   ])('may not listen on %j without keys', (host) => {
     expect(refusal(() => readSettings({ host }, {}))).toBe(
-      `--host is ${JSON.stringify(host)}; allowed: a loopback address (127.0.0.0/8, ::1, localhost): keys, which others need, are not supported by this version yet`,
+      `--host is ${JSON.stringify(host)}; allowed: a loopback address (127.0.0.0/8, ::1, localhost), or with keys any address or host name`,
     );
+  });
+
+  it.each(['0.0.0.0', '::', '[::]', '10.0.0.1', 'example.org', 'fe80::1'])(
+    'may listen on %s with keys, whatever order they are set in',
+    (host) => {
+      expect(readSettings({ host, keys: 'k' }, {}).host).toBe(host.replace(/[[\]]/g, ''));
+      expect(readSettings({ host }, { HOLDFAST_KEYS: 'k' }).host).toBe(host.replace(/[[\]]/g, ''));
+    },
+  );
+
+  it.each(['', ' ', '127.1', '2130706433', '-a', 'a b', 'a..b', 'http://a', 'a:1', '::g', 'x'.repeat(254)])(
+    'may not listen on %j, with keys either',
+    (host) => {
+      const allowed = ' or with keys any address or host name';
+      expect(refusal(() => readSettings({ host, keys: 'k' }, {}))).toContain(allowed);
+    },
+  );
+
+  it('has to be told where other processes reach it when it listens everywhere, with a cluster key', () => {
+    const path = join(folder, 'key');
+    writeFileSync(path, KEY);
+    const flags = { 'cluster-key': path, keys: 'k' };
+    for (const host of ['0.0.0.0', '::', '0:0::0'])
+      expect(refusal(() => readSettings({ ...flags, host }, {}))).toBe(
+        'advertise is missing; allowed: HOST:PORT at which other processes reach this one, which a host that means all addresses does not tell',
+      );
+    const given = { ...flags, host: '0.0.0.0', advertise: '10.0.0.1:7420' };
+    expect(readSettings(given, {}).advertise).toBe('10.0.0.1:7420');
+    expect(readSettings({ ...flags, host: '10.0.0.1' }, {}).advertise).toBe(undefined);
+    expect(readSettings({ host: '0.0.0.0', keys: 'k' }, {}).advertise).toBe(undefined);
   });
 
   it.each([
@@ -194,7 +227,7 @@ describe('readSettings', () => {
     ['allow-origin', 'https://u:p@a', 'at most 64 origins'],
     ['allow-origin', 'ftp://a', 'at most 64 origins'],
     ['allow-origin', 'http://a,', 'at most 64 origins'],
-    ['keys', 'keys.yaml', 'nothing: keys is not supported by this version yet'],
+    ['keys', '/a\nb', 'the path of a keys file'],
     ['advertise', 'http://10.0.0.1:7420', 'HOST:PORT with a port 1–65535'],
     ['advertise', '10.0.0.1', 'HOST:PORT with a port 1–65535'],
     ['advertise', '10.0.0.1:0', 'HOST:PORT with a port 1–65535'],

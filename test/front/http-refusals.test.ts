@@ -23,15 +23,19 @@ afterAll(() => rig.stop());
 test.each<[string, string, unknown, Record<string, string>, string]>([
   ['POST', '', { ttlMs: 'x' }, {}, '/ttlMs'],
   ['POST', '', { name: 'a' }, {}, '/name'],
-  ['POST', '', { mode: 'shared' }, {}, '/mode'],
-  ['POST', '', { waitMs: 5 }, {}, '/waitMs'],
-  ['POST', '', { sessionId: TOKEN }, {}, '/sessionId'],
+  ['POST', '', { mode: 'some' }, {}, '/mode'],
+  ['POST', '', { mode: 'semaphore' }, {}, '/limit'],
+  ['POST', '', { waitMs: -5 }, {}, '/waitMs'],
+  ['POST', '', { waitMs: 300_001 }, {}, '/waitMs'],
+  ['POST', '', { sessionId: 'x' }, {}, '/sessionId'],
+  ['POST', '', { sessionId: TOKEN, ttlMs: 5_000 }, {}, '/ttlMs'],
   ['POST', '', [], {}, ''],
   ['POST', '', 'null', {}, ''],
   ['POST', '', '7', {}, ''],
   ['POST', '', '{"a":', {}, ''],
   ['POST', '', '{"owner":"\u0001"}', {}, ''],
-  ['POST', '', {}, { 'idempotency-key': '"k"' }, 'header/Idempotency-Key'],
+  ['POST', '', {}, { 'idempotency-key': 'k' }, 'header/Idempotency-Key'],
+  ['POST', '', { lockToken: TOKEN }, { 'idempotency-key': '"k"' }, 'header/Idempotency-Key'],
   ['POST', '?x=1', {}, {}, 'query/x'],
   ['PUT', '', {}, {}, 'header/Holdfast-Lock-Token'],
   ['PUT', '', {}, { 'holdfast-lock-token': 'short' }, 'header/Holdfast-Lock-Token'],
@@ -39,7 +43,11 @@ test.each<[string, string, unknown, Record<string, string>, string]>([
   ['PUT', '', { owner: 'x' }, withToken, '/owner'],
   ['DELETE', '', undefined, {}, 'header/Holdfast-Lock-Token'],
   ['DELETE', '', { a: 1 }, withToken, '/a'],
-  ['DELETE', '?force=true&reason=x', undefined, {}, 'query/force'],
+  ['DELETE', '?force=yes&reason=x', undefined, {}, 'query/force'],
+  ['DELETE', '?reason=x', undefined, {}, 'query/force'],
+  ['DELETE', '?force=true', undefined, {}, 'query/reason'],
+  ['DELETE', '?force=true&reason=x&fencingToken=0', undefined, {}, 'query/fencingToken'],
+  ['DELETE', '?force=true&reason=x', { a: 1 }, {}, '/a'],
   ['GET', '?consistency=weak', undefined, {}, 'query/consistency'],
   ['GET', '?consistency=strong&consistency=strong', undefined, {}, 'query/consistency'],
   ['GET', '?%ff=1', undefined, {}, 'query'],
@@ -125,6 +133,8 @@ test.each([
   ['GET', '/v1/batch', 'POST'],
   ['DELETE', '/healthz', 'GET'],
   ['POST', '/metrics', 'GET'],
+  ['GET', '/v1/sessions', 'POST'],
+  ['POST', `/v1/sessions/${TOKEN}`, 'GET, PUT, DELETE'],
 ])('%s %s is no such method', async (method, path, allow) => {
   const reply = await call(method, path);
   expectProblem(reply, 'method_not_allowed');
@@ -134,10 +144,6 @@ test.each([
 test('odd methods are told so too', async () => {
   const { text } = await raw(rig.port, 'constructor /v1/locks/a HTTP/1.1\r\nHost: x\r\n\r\n');
   expect(text).toContain('HTTP/1.1 405');
-});
-
-test('sessions are not supported yet', async () => {
-  expect(expectProblem(await call('POST', '/v1/sessions', {}), 'bad_request')).toEqual(['path']);
 });
 
 test('origins', async () => {

@@ -161,7 +161,7 @@ describe('batches', () => {
     [{}, ['/ops']],
     [{ ops: {} }, ['/ops']],
     [{ ops: [], more: 1 }, ['/more']],
-    [{ ops: [], atomic: true }, ['/atomic']],
+    [{ ops: [{ op: 'get', name: 'a' }], atomic: true }, ['/ops/0/op']],
     [{ ops: [], atomic: 1 }, ['/atomic']],
     [{ ops: [7, null, []] }, ['/ops/0', '/ops/1', '/ops/2']],
     [{ ops: [{ name: 'a' }, { op: 'list', name: 'a' }, { op: 7 }] }, ['/ops/0/op', '/ops/1/op', '/ops/2/op']],

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import { systemClock } from '../../src/clock.ts';
+import { Authenticator } from '../../src/front/auth.ts';
 import { Demand } from '../../src/front/demand.ts';
 import { Front, type FrontSettings } from '../../src/front/front.ts';
 import { Buffers } from '../../src/lane/buffers.ts';
@@ -13,6 +14,7 @@ import type { PeerLog } from '../../src/peers/link.ts';
 import { Peers } from '../../src/peers/peers.ts';
 import type { Deliver } from '../../src/peers/runs.ts';
 import { openWebSocket } from '../../src/peers/wire.ts';
+import { KeyedTokens } from '../../src/protocol/keyed-token.ts';
 import { TinyLane } from './tiny-lane.ts';
 
 export const SLOTS = 4_096;
@@ -54,6 +56,8 @@ export interface RigOptions extends Partial<FrontSettings> {
   /** Which process of the cluster it is. */
   process?: number;
   key?: Buffer;
+  /** Without it there are no keys. */
+  auth?: Authenticator;
 }
 
 /** The term of a process on shard `i`. */
@@ -62,19 +66,12 @@ export function termOf(process: string, i: number): string {
 }
 
 export async function startRig(options: RigOptions = {}): Promise<Rig> {
-  const { lanes = 1, owned = true, metrics = noMetrics, process = 1, key, ...settings } = options;
+  const { lanes = 1, owned = true, metrics = noMetrics, process = 1, key, auth, ...settings } = options;
   const id = `p${process}`;
   const requestTimeoutMs = settings.requestTimeoutMs ?? 2_000;
   const lane = new TinyLane(SLOTS, systemClock.now);
   const buffers = new Buffers();
-  const routing = new Routing(new Collector(lanes, lane, buffers), {
-    slots: SLOTS,
-    hashKey: { k0: 1, k1: 2 },
-    shards: SHARDS.map(({ name }) => name),
-    requestTimeoutMs,
-    process: id,
-    clock: systemClock,
-  });
+  const routing = routingOf(new Collector(lanes, lane, buffers), requestTimeoutMs, id);
   const logged: string[] = [];
   const log = {
     info() {},
@@ -87,10 +84,12 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const links = linksOf(routing, { cluster: 'c', process: id, key }, requestTimeoutMs, deliver, log);
   const front: Front = new Front({
     settings: { host: '127.0.0.1', port: 0, allowOrigins: [], ...settings, requestTimeoutMs },
+    auth: auth ?? new Authenticator(undefined),
     routing,
     lanes,
     clock: systemClock,
     buffers,
+    keyedTokens: new KeyedTokens(Buffer.from('a secret of the cluster')),
     identity: { id, address: '127.0.0.1:1', version: '9.9.9' },
     shards: SHARDS,
     metrics,
@@ -100,6 +99,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   lane.onAnswers = (from, message) => front.laneMessage(from, message);
   const announcements: number[] = [0, 0];
   const announce = (i: number, kind: 'owned' | 'lost', slots: Uint16Array): void => {
+    if (kind === 'lost') lane.lose(i % lanes, slots);
     const announcement = ++announcements[i % lanes];
     const shard = SHARDS[i].name;
     front.laneMessage(i % lanes, { kind, announcement, shard, term: termOf(id, i), slots });
@@ -130,6 +130,17 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       front.close();
     },
   };
+}
+
+function routingOf(collector: Collector, requestTimeoutMs: number, process: string): Routing {
+  return new Routing(collector, {
+    slots: SLOTS,
+    hashKey: { k0: 1, k1: 2 },
+    shards: SHARDS.map(({ name }) => name),
+    requestTimeoutMs,
+    process,
+    clock: systemClock,
+  });
 }
 
 function linksOf(

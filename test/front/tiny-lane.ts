@@ -1,27 +1,28 @@
 /**
  * An honest small lane for tests of the front: a Map of exclusive locks that
- * speaks the records and answers of the real one. Its two shards are the lower
- * and the upper half of the slots; it has no journal and nothing expires.
+ * speaks the records and answers of the real one, with queues, watches, and
+ * sessions in name only. Its two shards are the lower and the upper half of the
+ * slots; it has no journal, and nothing expires unless a test says so.
  */
 import { CODES, type ErrorCode } from '../../src/errors.ts';
 import type { LaneGate } from '../../src/batch/collector.ts';
 import { BatchBytes, readRecord } from '../../src/lane/record.ts';
 import type { LaneAnswers } from '../../src/lane/messages.ts';
 import { Kind, Op, OpFlag } from '../../src/op.ts';
-import { Answer, AnswerBytes, Section, writeAnswer } from '../../src/protocol/answer.ts';
-import { GrowingBytes } from '../../src/protocol/bytes.ts';
-import { addToListPage, beginListPage, endListPage } from '../../src/protocol/page.ts';
-
-interface Claim {
-  key: Buffer;
-  token: string;
-  fencingToken: number;
-  owner: Buffer;
-  metadata: Buffer;
-  ttlMs: number;
-  until: number;
-  slot: number;
-}
+import { Answer, Event, Section } from '../../src/protocol/answer.ts';
+import { listClaims } from './tiny-list.ts';
+import { TinyOutbox } from './tiny-outbox.ts';
+import {
+  type Attachment,
+  attachmentOf,
+  type Claim,
+  copyOf,
+  describeSession,
+  type Listener,
+  listenerOf,
+  Queues,
+  type Watcher,
+} from './tiny-standing.ts';
 
 export class TinyLane implements LaneGate {
   /** Takes answers, as a lane's port would. */
@@ -47,7 +48,10 @@ export class TinyLane implements LaneGate {
   private counter = 0;
   private readonly op = new Op();
   private readonly answer = new Answer();
-  private readonly out = new AnswerBytes();
+  private readonly outbox = new TinyOutbox();
+  readonly queues = new Queues();
+  readonly sessions = new Map<string, number>();
+  private readonly changed = new Set<string>();
 
   constructor(slots: number, now: () => number) {
     this.slots = slots;
@@ -70,98 +74,241 @@ export class TinyLane implements LaneGate {
     for (const [lane, batch] of this.kept.splice(0)) this.work(lane, batch);
   }
 
+  /** It serves the slots no longer: who waits or watches there is told so. */
+  lose(lane: number, slots: Uint16Array): void {
+    for (const attachment of this.queues.detach(new Set(slots))) this.refuseTo(attachment, 'moving');
+    this.leave(lane);
+  }
+
+  /** The claim of the lock ends by its time, if it is held. */
+  expire(name: string): void {
+    const key = Buffer.from(name).toString('hex');
+    const claim = this.claims.get(key);
+    if (claim !== undefined) this.end(claim, Event.expired);
+    this.leave(0);
+  }
+
+  /** The first who waits for the lock waits no longer. */
+  timeOut(name: string): void {
+    const [first] = this.queues.of(Buffer.from(name).toString('hex'));
+    const { attachment } = first;
+    this.queues.waiters = this.queues.waiters.filter((waiter) => waiter !== first);
+    if (attachment !== undefined) this.refuseTo(attachment, 'wait_timeout');
+    this.leave(0);
+  }
+
   private work(lane: number, batch: BatchBytes): void {
-    const groups = new Map<number, Buffer[]>();
     for (let at = 0; at < batch.length;) {
       at = readRecord(batch, at, this.op);
       this.ops++;
-      this.out.reset();
       this.decide();
-      const group = groups.get(this.op.connection) ?? [];
-      group.push(Buffer.from(this.out.bytes.slice(0, this.out.length)));
-      groups.set(this.op.connection, group);
     }
-    const parts: Buffer[] = [];
-    for (const [connection, answers] of groups) {
-      const head = Buffer.alloc(8);
-      head.writeUInt32LE(connection, 0);
-      head.writeUInt32LE(
-        answers.reduce((sum, one) => sum + one.length, 0),
-        4,
-      );
-      parts.push(head, ...answers);
+    this.leave(lane);
+  }
+
+  /** Watchers hear what has changed, and all answers leave. */
+  private leave(lane: number): void {
+    for (const key of this.changed) {
+      for (const watcher of this.queues.watchers) if (watcher.key === key) this.show(watcher);
     }
-    const all = Buffer.concat(parts);
-    const buffer = all.buffer.slice(all.byteOffset, all.byteOffset + all.length) as ArrayBuffer;
-    this.onAnswers(lane, { kind: 'answers', buffer, length: all.length, spare: [] });
+    this.changed.clear();
+    const message = this.outbox.take();
+    if (message !== undefined) this.onAnswers(lane, message);
+  }
+
+  /** What was put into `answer` goes to the connection. */
+  private say(connection: number): void {
+    this.outbox.add(connection, this.answer);
   }
 
   private decide(): void {
     const { op, answer } = this;
+    const { connection, id } = op;
     const key = Buffer.from(op.bytes.slice(op.keyAt, op.keyAt + op.keyLength));
     const token = Buffer.from(op.bytes.slice(op.tokenAt, op.tokenAt + op.tokenLength)).toString('hex');
-    answer.id = op.id;
-    answer.sections = 0;
-    answer.code = 0;
-    answer.status = 200;
+    this.begin(id, 200);
     if (this.failWith !== undefined) this.refuse(this.failWith);
     else if (op.kind === Kind.list) this.list(key);
-    else this.one(key, token);
-    writeAnswer(this.out, answer);
+    else if (!this.one(key, token)) return;
+    answer.id = id;
+    this.say(connection);
   }
 
-  private one(key: Buffer, token: string): void {
-    const { op } = this;
+  private begin(id: number, status: number): void {
+    this.answer.id = id;
+    this.answer.sections = 0;
+    this.answer.code = 0;
+    this.answer.status = status;
+  }
+
+  private refuseTo({ connection, id }: Attachment, code: ErrorCode): void {
+    this.begin(id, 0);
+    this.refuse(code);
+    this.say(connection);
+  }
+
+  /** False: it was answered already, or will be. */
+  private one(key: Buffer, token: string): boolean {
+    const { op, answer } = this;
     const claim = this.claims.get(key.toString('hex'));
     switch (op.kind) {
       case Kind.acquire:
-        if (claim === undefined) return this.grant(key, token);
-        if (claim.token === token) return this.tell(claim, 200);
-        return this.held(claim);
+        return this.acquire(key, token, claim);
       case Kind.renew:
-        if (claim?.token !== token) return this.refuse('not_held');
-        if (op.ttlMs !== 0) claim.ttlMs = op.ttlMs;
-        if (op.metadataLength !== 0) claim.metadata = this.text(op.metadataAt, op.metadataLength);
-        claim.until = this.now() + claim.ttlMs;
-        return this.tell(claim, 200);
-      case Kind.release:
-        if (claim?.token !== token) return this.refuse('not_held');
-        this.claims.delete(key.toString('hex'));
-        this.answer.status = 204;
-        return;
-      case Kind.get:
-        this.answer.sections = Section.state;
-        return this.state(claim);
-      default: {
-        const current =
-          claim !== undefined && (claim.fencingToken === op.fencingToken || claim.token === token);
-        this.answer.sections = Section.verdict;
-        this.answer.current = current;
-        this.answer.fencingToken = current ? claim.fencingToken : 0;
-        this.answer.expiresInMs = current ? this.left(claim) : 0;
+        if (claim?.token !== token) this.refuse('not_held');
+        else this.renew(claim);
+        return true;
+      case Kind.release: {
+        const before = answer.id;
+        if (claim?.token !== token) this.refuse('not_held');
+        else this.end(claim, 0);
+        if (claim?.token === token) this.begin(before, 204);
+        return true;
       }
+      case Kind.get:
+        answer.sections = Section.state;
+        this.state(key.toString('hex'));
+        return true;
+      case Kind.watch: {
+        const watcher = { ...attachmentOf(op), key: key.toString('hex'), slot: op.slot };
+        this.queues.watchers.push(watcher);
+        this.show(watcher);
+        return false;
+      }
+      case Kind.cancel:
+        this.cancel();
+        return true;
+      case Kind.force:
+        this.force(claim);
+        return true;
+      case Kind.verify:
+        this.verify(claim, token);
+        return true;
+      default:
+        if (!describeSession(op, key.toString('hex'), this.sessions, answer)) this.refuse('session_ended');
+        return true;
     }
   }
 
-  private grant(key: Buffer, token: string): void {
+  private acquire(key: Buffer, token: string, claim: Claim | undefined): boolean {
+    const { op, answer, queues } = this;
+    const hex = key.toString('hex');
+    if (claim === undefined) this.grant(key, token, op);
+    else if (claim.token === token) this.tell(claim, 200, op);
+    else if (op.waitMs === 0) this.held(claim);
+    else {
+      const known = queues.of(hex).find((waiter) => waiter.token === token);
+      const { attachment } = known ?? {};
+      if (attachment !== undefined) this.refuseTo(attachment, 'cancelled');
+      if (known !== undefined) known.attachment = attachmentOf(op);
+      else {
+        queues.waiters.push({ key: hex, token, op: copyOf(op), slot: op.slot, attachment: attachmentOf(op) });
+        this.changed.add(hex);
+        if (claim.listener !== undefined) this.event(claim, claim.listener, Event.contended);
+      }
+      this.begin(op.id, Event.queued);
+      answer.sections = Section.queue;
+      answer.queueLength = queues.of(hex).findIndex((waiter) => waiter.token === token) + 1;
+      answer.retryAfterMs = 0;
+    }
+    return true;
+  }
+
+  private renew(claim: Claim): void {
     const { op } = this;
+    if (op.ttlMs !== 0) claim.ttlMs = op.ttlMs;
+    if (op.metadataLength !== 0) claim.metadata = this.text(op.metadataAt, op.metadataLength);
+    claim.until = this.now() + claim.ttlMs;
+    claim.listener = listenerOf(op);
+    this.tell(claim, 200, op);
+  }
+
+  private cancel(): void {
+    const { op, queues } = this;
+    const { id } = op;
+    const attachment = queues.take(op.connection, op.attempt);
+    if (attachment !== undefined) this.refuseTo(attachment, 'cancelled');
+    this.begin(id, 200);
+    if (attachment === undefined) this.refuse('not_held');
+  }
+
+  private force(claim: Claim | undefined): void {
+    const { op, answer } = this;
+    const { id, fencingToken } = op;
+    const isGone = claim === undefined || (fencingToken !== 0 && claim.fencingToken !== fencingToken);
+    if (isGone && fencingToken !== 0) return this.refuse('not_held');
+    if (!isGone) this.end(claim, Event.forced);
+    this.begin(id, 200);
+    answer.sections = Section.queue;
+    answer.queueLength = isGone ? 0 : 1;
+    answer.retryAfterMs = 0;
+  }
+
+  private verify(claim: Claim | undefined, token: string): void {
+    const { op, answer } = this;
+    const current = claim !== undefined && (claim.fencingToken === op.fencingToken || claim.token === token);
+    answer.sections = Section.verdict;
+    answer.current = current;
+    answer.fencingToken = current ? claim.fencingToken : 0;
+    answer.expiresInMs = current ? this.left(claim) : 0;
+  }
+
+  /** The claim is over; whoever is first in the queue holds the lock then. `event` 0: it was released. */
+  private end(claim: Claim, event: number): void {
+    const key = claim.key.toString('hex');
+    this.claims.delete(key);
+    this.changed.add(key);
+    this.counter++;
+    if (event !== 0 && claim.listener !== undefined) this.event(claim, claim.listener, event);
+    const [next] = this.queues.of(key);
+    if (next?.attachment === undefined) return;
+    this.queues.waiters = this.queues.waiters.filter((waiter) => waiter !== next);
+    const { op, token, attachment } = next;
+    this.begin(attachment.id, 201);
+    this.grant(claim.key, token, Object.assign(op, { receivedAt: attachment.receivedAt }));
+    this.say(attachment.connection);
+  }
+
+  private event(claim: Claim, listener: Listener, status: number): void {
+    const { answer } = this;
+    this.begin(listener.id, status);
+    answer.sections = status === Event.contended ? Section.detail : Section.detail | Section.token;
+    answer.detailBytes = claim.key;
+    answer.detailAt = 0;
+    answer.detailLength = claim.key.length;
+    answer.tokenBytes = Buffer.from(claim.token, 'hex');
+    answer.tokenAt = 0;
+    answer.tokenLength = answer.tokenBytes.length;
+    this.say(listener.connection);
+  }
+
+  private show(watcher: Watcher): void {
+    this.begin(watcher.id, Event.changed);
+    this.answer.sections = Section.state;
+    this.state(watcher.key);
+    this.say(watcher.connection);
+  }
+
+  private grant(key: Buffer, token: string, op: Op): void {
     const ttlMs = op.ttlMs || 30_000;
     const claim: Claim = {
       key,
       token,
       ttlMs,
       fencingToken: ++this.counter,
-      owner: this.text(op.ownerAt, op.ownerLength),
-      metadata: this.text(op.metadataAt, op.metadataLength),
+      owner: Buffer.from(op.bytes.slice(op.ownerAt, op.ownerAt + op.ownerLength)),
+      metadata: Buffer.from(op.bytes.slice(op.metadataAt, op.metadataAt + op.metadataLength)),
       until: this.now() + ttlMs,
       slot: op.slot,
+      listener: listenerOf(op),
     };
     this.claims.set(key.toString('hex'), claim);
-    this.tell(claim, 201);
+    this.changed.add(key.toString('hex'));
+    this.tell(claim, 201, op);
   }
 
-  private tell(claim: Claim, status: number): void {
-    const { op, answer } = this;
+  private tell(claim: Claim, status: number, op: Op): void {
+    const { answer } = this;
     answer.status = status;
     answer.sections = Section.claim;
     answer.fencingToken = claim.fencingToken;
@@ -193,11 +340,12 @@ export class TinyLane implements LaneGate {
     this.ownerOf(claim);
   }
 
-  private state(claim: Claim | undefined): void {
+  private state(key: string): void {
     const { answer } = this;
+    const claim = this.claims.get(key);
     answer.mode = 0;
     answer.limit = 0;
-    answer.queueLength = 0;
+    answer.queueLength = this.queues.of(key).length;
     answer.revision = this.counter;
     answer.holderCount = 0;
     answer.ownerLength = 0;
@@ -213,32 +361,18 @@ export class TinyLane implements LaneGate {
   }
 
   private list(prefix: Buffer): void {
-    const { op, answer } = this;
-    const owner = this.text(op.ownerAt, op.ownerLength);
-    const after = this.text(op.metadataAt, op.metadataLength);
+    const { op, slots, pageMax, uncovered } = this;
     const speaksFor = (slot: number): boolean =>
-      Math.floor(slot / (this.slots / 2)) === op.hash || this.alsoCovers.has(slot);
-    const all = [...this.claims.values()]
-      .filter(({ slot }) => speaksFor(slot))
-      .filter((claim) => claim.key.subarray(0, prefix.length).equals(prefix))
-      .filter((claim) => owner.length === 0 || claim.owner.equals(owner))
-      .filter(
-        (claim) =>
-          claim.slot > op.fencingToken || (claim.slot === op.fencingToken && claim.key.compare(after) > 0),
-      )
-      .sort((a, b) => a.slot - b.slot || a.key.compare(b.key));
-    const page = new GrowingBytes();
-    beginListPage(page);
-    const shown = all.slice(0, Math.min(op.ttlMs, this.pageMax));
-    for (const claim of shown) {
-      this.state(claim);
-      addToListPage(page, claim.slot, claim.key, 0, claim.key.length, answer);
-    }
-    const next = shown.length < all.length ? shown[shown.length - 1].slot : this.slots;
-    const covered = Array.from({ length: this.slots }, (_, slot) => slot).filter(
-      (slot) => slot >= op.fencingToken && slot <= next && !this.uncovered.has(slot) && speaksFor(slot),
-    );
-    endListPage(page, next, covered, answer);
+      Math.floor(slot / (slots / 2)) === op.hash || this.alsoCovers.has(slot);
+    listClaims(op, prefix, this.answer, {
+      claims: [...this.claims.values()].filter(({ slot }) => speaksFor(slot)),
+      slots: Array.from({ length: slots }, (_, slot) => slot).filter(
+        (slot) => !uncovered.has(slot) && speaksFor(slot),
+      ),
+      end: slots,
+      pageMax,
+      show: (key) => this.state(key),
+    });
   }
 
   private refuse(code: ErrorCode): void {

@@ -85,6 +85,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'limits',
     'metrics',
     'peers',
+    'protocol/keyed-token',
     'shard',
     'slots',
     'version',

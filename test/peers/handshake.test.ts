@@ -53,7 +53,7 @@ describe('the handshake', () => {
     hello.writeUInt16LE(9, 1);
     expect(new Acceptor(B, testRandom).message(hello, 0)).toEqual({
       kind: 'refused',
-      reason: 'it speaks version 9 of the peer protocol, this process 1',
+      reason: 'it speaks version 9 of the peer protocol, this process 2',
     });
     // Whatever a later version has behind the number.
     expect(new Acceptor(B, testRandom).message(hello.subarray(0, 3), 0)).toMatchObject({ kind: 'refused' });

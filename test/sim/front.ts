@@ -272,6 +272,7 @@ export class Front implements ConnectionHost {
         return outcome;
       },
       abandon: (to, slots) => peers.abandon(to, slots),
+      endStanding: (to, slots) => peers.endStanding(to, slots),
     });
     return peers;
   }
