@@ -51,9 +51,9 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a commit does not compare revisions, only that the term stands',
     file: 'test/sim/model-connection.ts',
-    find: '() =>\n      this.#store.txn(sent, this.#client),',
+    find: 'const result = this.#store.txn(sent, this.#client);',
     replace:
-      '() =>\n      this.#store.txn({ ...sent, compares: [{ key: termKey, modRevision: this.#store.modRevision(termKey) || -1 }] }, this.#client),',
+      'const result = this.#store.txn({ ...sent, compares: [{ key: termKey, modRevision: this.#store.modRevision(termKey) || -1 }] }, this.#client);',
     profile: 'store',
     seeds: 40,
   },
@@ -191,8 +191,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the client is promised more time than the owner keeps',
     file: 'src/lane/delivery.ts',
-    find: 'round.fencingToken[i], times.sentAt + ttlMs, freeAt)',
-    replace: 'round.fencingToken[i], times.returnedAt + ttlMs + 3 * ttlPadMs(ttlMs), freeAt)',
+    find: 'fencingToken, times.sentAt + ttlMs, freeAt)',
+    replace: 'fencingToken, times.returnedAt + ttlMs + 3 * ttlPadMs(ttlMs), freeAt)',
     profile: 'calm',
     seeds: 10,
   },
@@ -207,8 +207,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'ended tokens do not survive a take-over',
     file: 'src/lock/replay.ts',
-    find: 'slot.ended.add(effect.hash | 0, claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);',
-    replace: 'void now;',
+    find: 'endClaim(slot, row, effect.reason as EndReason, now);',
+    replace: '(endClaim(slot, row, effect.reason as EndReason, now), (slot.ended.count = 0));',
     profile: 'kills',
     seeds: 200,
   },
@@ -231,9 +231,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a release is answered but not journaled',
     file: 'src/lock/machine.ts',
-    find: '  effects.ended(slot.number, slot.counter, claims.hash(row), claims.fencingToken(row), reason);',
-    replace:
-      '  if (reason === EndReason.expired) effects.ended(slot.number, slot.counter, claims.hash(row), claims.fencingToken(row), reason);',
+    find: '  slot.counter++;\n  effects.ended(slot, row, reason);',
+    replace: '  if (reason === EndReason.expired) slot.counter++, effects.ended(slot, row, reason);',
     profile: 'calm',
     seeds: 5,
   },
