@@ -41,7 +41,8 @@ export class StandingForwards {
     // Its id is no forward's.
     if (status > Event.changed && status < FINAL_STATUS_MIN) return false;
     const forward = this.byId.get(id);
-    if (forward === undefined) return true;
+    // Its place may come behind its last answer, when that was given for want of time.
+    if (forward === undefined) return status >= FINAL_STATUS_MIN;
     const isFirst = !forward.isSettled;
     forward.isSettled = true;
     if (status >= FINAL_STATUS_MIN) this.byId.delete(id);

@@ -7,6 +7,7 @@ import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import type { Clock, Timer } from '../../src/clock.ts';
 import { Connections } from '../../src/front/connections.ts';
+import { createCoordinators } from '../../src/front/coordinators.ts';
 import { Demand } from '../../src/front/demand.ts';
 import { InboundPeers, type PeerContext, PeerSocket } from '../../src/front/peer-socket.ts';
 import { Reachability } from '../../src/front/reachability.ts';
@@ -72,6 +73,7 @@ export class Front implements ConnectionHost {
   readonly #settings: FrontSettings;
   readonly #host: FrontHost;
   readonly #routing: Routing;
+  readonly #coordinators: ReturnType<typeof createCoordinators>;
   readonly #buffers = new Buffers();
   readonly #peers: Peers;
   readonly #inbound = new InboundPeers();
@@ -110,6 +112,8 @@ export class Front implements ConnectionHost {
       this.#peers.want(wanted);
     });
     this.#routing.answerWith(this.connections);
+    const { connections } = this;
+    this.#coordinators = createCoordinators({ connections, routing: this.#routing, clock, requestTimeoutMs });
     this.#peers = this.#links(defer);
     this.#reachability = new Reachability((reachable) => {
       host.note(`${process} is ${reachable ? 'reached again' : 'not reached'}`);
@@ -136,6 +140,11 @@ export class Front implements ConnectionHost {
 
   submit(op: Parameters<Routing['submit']>[0]): void {
     this.#routing.submit(op);
+  }
+
+  /** Who takes waits, and how many of them stand. */
+  get standing(): ReturnType<typeof createCoordinators>['standing'] {
+    return this.#coordinators.standing;
   }
 
   get ownedSlots(): number {
@@ -221,6 +230,7 @@ export class Front implements ConnectionHost {
   /** SIGTERM: clients are refused, what other processes forward is still taken. */
   refuseClients(): void {
     this.draining = true;
+    this.standing.drain();
   }
 
   /** Resolves when nothing is in flight any more, at the latest after `timeoutMs`. */

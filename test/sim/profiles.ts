@@ -53,6 +53,8 @@ export interface Profile {
   readonly slowHop?: number;
   /** For how long the terms must have stayed the same before slots move, in ms. */
   readonly settleMs?: number;
+  /** Share of claims that are waited for; without it runs differ. */
+  readonly waits?: number;
   /** Instead of the default. */
   readonly requestTimeoutMs?: number;
   /** How often what dead terms left is deleted, in ms. */
@@ -185,6 +187,16 @@ export const PROFILES = {
     store: CALM,
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
+  },
+  /** Queues whose owners change, and whose clients and ways to them are lost. */
+  waits: {
+    faults: { kill: 2, stop: 3, join: 4, endLease: 2, breakPeers: 3, cutPeers: 2 },
+    everyMs: 1_000,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    waits: 0.8,
+    settleMs: 200,
   },
   everything: {
     faults: {
