@@ -174,7 +174,7 @@ export class Client {
         if (open.has(index)) record.queuedAt = Math.min(record.queuedAt, this.now);
         return;
       }
-      if (!open.delete(index)) return;
+      if (!open.delete(index)) return void (record.isUnheard = true);
       if (open.size === 0) this.#open.delete(giveUp);
       const unknown = reply === undefined || reply.code === 'outcome_unknown';
       if (!unknown) this.#record(record, reply);

@@ -62,7 +62,7 @@ export interface OpRecord {
   readonly wire: number;
   /** Copies of the request that the network may deliver beside the first. */
   copies: number;
-  /** An answer to it was lost, or said that nobody knows. */
+  /** An answer to it was lost, came too late, or said that nobody knows. */
   isUnheard: boolean;
   /** A wait: when its client was first told that it is queued, and when it took the wait back. Infinity: never. */
   queuedAt: number;
