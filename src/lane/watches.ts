@@ -8,8 +8,8 @@
  * States are written when a round is sealed, so one round tells each watcher at
  * most once, and nothing that is not in that round or an earlier one.
  */
-import { Buffer } from 'node:buffer';
 import { LIMITS } from '../limits.ts';
+import { latin1 } from '../lock/latin1.ts';
 import { findLock } from '../lock/lock-view.ts';
 import type { Slot } from '../lock/slot.ts';
 import { Kind, type Op } from '../op.ts';
@@ -147,5 +147,5 @@ function identity({ connection, attempt }: Op): string {
 
 /** As the machine writes keys. */
 function keyText(op: Op): string {
-  return Buffer.from(op.bytes.buffer, op.bytes.byteOffset + op.keyAt, op.keyLength).toString('latin1');
+  return latin1(op.bytes, op.keyAt, op.keyLength);
 }

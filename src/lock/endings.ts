@@ -32,7 +32,8 @@ export function settle(turn: Turn, row: number, op: Op): number {
     let looked = 0;
     for (const holder of crowd.holders) {
       if (++looked > HOLDERS_LOOKED_AT_MAX || effects.room() < room) break;
-      if (claims.freeAt(holder) <= now) endOver(turn, holder);
+      // A stub takes others with it, of which the last one stood alone when it went.
+      if (claims.lives(holder) && claims.freeAt(holder) <= now) endOver(turn, holder);
     }
     grantWaiting(turn, crowd, OWN_BYTES_MAX);
     if (crowd.delay !== 0 && claims.freeAt(crowd.delay) <= now && effects.room() >= room)

@@ -45,6 +45,7 @@ export function findHangs(turn: Turn, op: Op, out: Outcome): boolean {
     if (!isMine && !hangs.makeStub) out.refuse('session_ended');
     else if (isMine && onStub.get(hangs.stub)!.size >= LIMITS.sessionLocksMax) out.refuse('quota_exceeded');
   }
+  if (out.code !== 0) return false;
   hangs.batch = batchStub(turn, op);
   hangs.makeBatch = op.batchLength > 0 && hangs.batch === 0;
   if (hangs.makeBatch && wasClosed(turn)) out.refuse('not_held');

@@ -11,7 +11,7 @@ import type { Crowd } from './crowd.ts';
 import { EndedTokens } from './ended-tokens.ts';
 import { latin1 } from './latin1.ts';
 import type { SessionSlot } from './outcome.ts';
-import type { Listener, Waiter } from './witness.ts';
+import type { Listener, Waiter } from './waiter.ts';
 
 /** Bytes that a claim takes in a checkpoint beside its texts, about; and an ended token. */
 const CLAIM_BYTES = 18;

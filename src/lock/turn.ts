@@ -7,7 +7,8 @@ import type { EffectWriter } from './effects.ts';
 import { latin1 } from './latin1.ts';
 import { RowFlag } from './rows.ts';
 import type { Slot } from './slot.ts';
-import type { Listener, Waiter, Witness } from './witness.ts';
+import type { Listener, Waiter } from './waiter.ts';
+import type { Witness } from './witness.ts';
 
 export class Turn {
   slot!: Slot;

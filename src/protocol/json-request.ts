@@ -46,8 +46,8 @@ const PROBLEMS_MAX = 32;
  *   begin, then what path, headers and query say (nameBytes, session, token,
  *   idempotencyKey, force), then fields, then end
  *
- * Acquires with waitMs and watches stand (isStanding in request.ts): it is for
- * the caller to give them an attempt.
+ * Acquires with waitMs and watches stand: it is for the caller to give them an
+ * attempt.
  */
 export class OpBuilder {
   readonly op = new Op();

@@ -73,11 +73,6 @@ export function readRequestId(view: DataView, at: number): number {
   return view.getUint32(at + 4, true);
 }
 
-/** It has interim answers, and a final one only after a while: a watch, or an acquire that may wait. */
-export function isStanding(op: Op): boolean {
-  return op.waitMs !== 0 || op.kind === Kind.watch;
-}
-
 /**
  * Moves `op` over the request at `at` of a frame that countRequests accepted;
  * receivedAt, connection, origin, attempt, slot and hash are the caller's.

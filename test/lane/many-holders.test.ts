@@ -131,7 +131,7 @@ describe('a listing', () => {
     for (const token of ['a', 'b']) await a.ask(places(token));
     a.send([{ ...wait('x', { name: 'other' }) }]);
     await a.ask(claim('y', { name: 'third', batch: 'uuid:batch' }));
-    await a.ask({ kind: 'sessionOpen', slot: SLOT, name: 'session:uuid:s', ttlMs: 5_000 });
+    await a.ask({ kind: 'sessionOpen', slot: SLOT, name: '', session: 'uuid:s', ttlMs: 5_000 });
     await a.ask(claim('z', { name: 'zz', session: 'uuid:s', flags: ['newStub'] }));
     const all = [
       { name: 'lock', owners: ['a', 'b'], queueLength: 0 },

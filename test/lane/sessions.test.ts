@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { LIMITS, ttlPadMs } from '../../src/limits.ts';
 import { LaneRig, type RigLane, SOON_MS } from './rig.ts';
+import { tokenBytes } from '../lock/op-words.ts';
 import { alone, claim, entries, release, SLOT, wait } from './standing-rig.ts';
 import type { LaneOp, Said } from './words.ts';
 
@@ -9,11 +10,11 @@ const HOME = 9;
 const ID = 'uuid:session';
 
 function home(kind: LaneOp['kind'], more: Partial<LaneOp> = {}): LaneOp {
-  return { kind, slot: HOME, name: `session:${ID}`, ...more };
+  return { kind, slot: HOME, name: '', session: ID, ...more };
 }
 
 function stub(kind: LaneOp['kind'], more: Partial<LaneOp> = {}): LaneOp {
-  return { kind, slot: SLOT, name: `stub:${ID}`, ...more };
+  return { kind, slot: SLOT, name: '', session: ID, ...more };
 }
 
 function bound(token: string, more: Partial<LaneOp> = {}): LaneOp {
@@ -93,6 +94,9 @@ describe('the stub of a session', () => {
     const first = await a.ask(bound('a', { flags: ['newStub', 'full'] }));
     expect(first).toMatchObject({ status: 201, sections: ['claim', 'labels'], ttlMs: 5_000 });
     expect(first.expiresInMs).toBeGreaterThan(4_900);
+    expect(first.session).toBe(Buffer.from(tokenBytes(ID)).toString('latin1'));
+    const inTeam = { name: 'team\0other', flags: ['newStub', 'full'] } as const;
+    expect(await a.ask(bound('x', inTeam))).toMatchObject({ status: 201, session: first.session });
     await rig.run(1_000);
     const second = await a.ask(bound('b'));
     expect(second.status).toBe(201);
@@ -157,7 +161,8 @@ describe('an atomic batch', () => {
   const confirm = (count: number): LaneOp => ({
     kind: 'confirm',
     slot: SLOT,
-    name: `batch:${BATCH}`,
+    name: '',
+    batch: BATCH,
     fencingToken: count,
   });
 

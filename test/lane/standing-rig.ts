@@ -1,7 +1,7 @@
 /** What tests of waits and watches share: one lane with all slots, commits that can be held up, a front that tries again. */
 import { vi } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
-import { journalPrefix, termKey } from '../../src/slots/records.ts';
+import { JOURNAL_PREFIX, termKey } from '../../src/slots/records.ts';
 import { ShardError } from '../../src/shard/store.ts';
 import { LaneRig, type RigLane } from './rig.ts';
 import type { LaneOp, Said } from './words.ts';
@@ -44,12 +44,15 @@ export function watch(more: Partial<LaneOp> = {}): LaneOp {
   return { kind: 'watch', slot: SLOT, name: 'lock', attempt: ++attempts, ...more };
 }
 
-/** Journal entries that were written so far. */
-export function entries(rig: LaneRig): number {
+/** The journal entries that were written so far. */
+export function journal(rig: LaneRig): Buffer[] {
   const changes = rig.store.log.flatMap((applied) => applied.changes);
-  return changes.filter(
-    ({ key, value }) => key.startsWith(journalPrefix('').slice(0, -1)) && value !== undefined,
-  ).length;
+  const puts = changes.filter(({ key, value }) => key.startsWith(JOURNAL_PREFIX) && value !== undefined);
+  return puts.map(({ value }) => Buffer.from(value!));
+}
+
+export function entries(rig: LaneRig): number {
+  return journal(rig).length;
 }
 
 /** Commits arrive, but their replies wait until the returned function is called. */

@@ -4,8 +4,10 @@
  */
 import { codeOfWire } from '../../src/errors.ts';
 import { ttlPadMs } from '../../src/limits.ts';
+import { CHUNK_BYTES_MIN, encodeCheckpoint, loadCheckpoint } from '../../src/lock/checkpoint.ts';
 import { EFFECT_BYTES_MAX, EffectWriter } from '../../src/lock/effects.ts';
-import { apply, expire, Outcome, work } from '../../src/lock/machine.ts';
+import { apply, detach, expire, Outcome, work } from '../../src/lock/machine.ts';
+import { rearm, replayEntry } from '../../src/lock/replay.ts';
 import { RowKind } from '../../src/lock/rows.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import type { Witness } from '../../src/lock/witness.ts';
@@ -51,7 +53,7 @@ interface Grant {
 }
 
 export class SlotRig {
-  readonly slot: Slot;
+  slot: Slot;
   now: number;
   /** All entries so far, the open one left out. */
   readonly entries: Uint8Array[] = [];
@@ -113,6 +115,36 @@ export class SlotRig {
       expire(this.slot, row, this.now, this.effects, this.witness);
       this.work();
     }
+  }
+
+  /** An heir reads the journal back. */
+  takeOver(): void {
+    this.seal();
+    const heir = new Slot(SLOT, ENDED_KEEP_MS);
+    for (const entry of this.entries) replayEntry(entry, 0, entry.length, () => heir, this.now);
+    this.own(heir);
+  }
+
+  /** Another term gets a checkpoint with the times that are left. */
+  handOver(): void {
+    this.seal();
+    this.slot.ended.forget(this.now);
+    this.slot.endedKeyed.forget(this.now);
+    const next = new Slot(SLOT, ENDED_KEEP_MS);
+    loadCheckpoint(next, encodeCheckpoint(this.slot, CHUNK_BYTES_MIN, this.now), this.now, true);
+    this.own(next);
+  }
+
+  detach(connection: number): void {
+    detach(this.slot, connection, this.now, this.witness);
+  }
+
+  private own(slot: Slot): void {
+    this.slot = slot;
+    this.open = [];
+    this.flight = undefined;
+    this.timers.clear();
+    rearm(slot, this.now, (row) => this.setTimer(row, slot.claims.freeAt(row)));
   }
 
   seal(): void {

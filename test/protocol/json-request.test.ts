@@ -4,7 +4,6 @@ import { KIND_NAMES, Kind, Mode, OpFlag } from '../../src/op.ts';
 import { ANYBODY } from '../../src/protocol/caller.ts';
 import { type Fields, Place } from '../../src/protocol/json-fields.ts';
 import { OpBuilder } from '../../src/protocol/json-request.ts';
-import { isStanding } from '../../src/protocol/request.ts';
 import { build, PACKED, pointers, SOMEBODY, TOKEN } from './building.ts';
 import { acquireBody, batchItem, renewBody, sessionBody, verifyBody } from '../../src/protocol/schemas.ts';
 
@@ -54,15 +53,12 @@ test('an acquire that waits for a place of a semaphore, on a session', () => {
   expect(problems).toEqual([]);
   expect(op).toMatchObject({ mode: Mode.semaphore, limit: 3, waitMs: 5_000, lockDelayMs: 250, ttlMs: 0 });
   expect(op.bytes.subarray(op.sessionAt, op.sessionAt + op.sessionLength)).toEqual(PACKED);
-  expect(isStanding(op)).toBe(true);
   expect(builder.request()).toEqual({
     kind: Kind.acquire,
     quotedName: '"a"',
     lockToken: 'n'.repeat(30),
     sessionId: '',
   });
-  expect(isStanding(build(Kind.acquire, { name: 'a' }).op)).toBe(false);
-  expect(isStanding(build(Kind.watch, { name: 'a' }).op)).toBe(true);
 });
 
 const good: Readonly<Record<string, Fields>> = {
