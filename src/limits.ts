@@ -31,7 +31,7 @@ export const LIMITS = {
   principalBytesMax: 64,
   /** Why a lock was released by force: kept in the journal. */
   reasonBytesMax: 256,
-  /** API keys of a process: the file is read and checked on the main thread, at a reload too. */
+  /** API keys of a process: their file is read on the main thread, at a reload too, which takes 0.2–0.5 s for so many. */
   keysMax: 1_000,
   /** A name is compared with each of them. */
   keyPrefixesMax: 64,

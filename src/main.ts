@@ -67,6 +67,7 @@ export async function serve(
 ): Promise<Server> {
   const wish = settings.shards === undefined ? defaultShards() : readShardsFile(settings.shards);
   const auth = new Authenticator(settings.keys === undefined ? undefined : readKeysFile(settings.keys));
+  warnOfOpenPeers(settings, wish, log);
   sizeThreadPool(settings.workers, wish);
   const lock = lockData(settings, wish);
   try {
@@ -86,6 +87,13 @@ export async function serve(
 function sizeThreadPool(lanes: number, wish: ShardsFile): void {
   const embedded = wish.shards.filter((shard) => shard.engine === 'embedded').length;
   process.env['UV_THREADPOOL_SIZE'] ??= String(Math.min(1_024, lanes * embedded + 4));
+}
+
+/** What another process forwards is not authorised again: it has to be one. */
+function warnOfOpenPeers(settings: Settings, { shards }: ShardsFile, log: Logger): void {
+  if (settings.keys === undefined || settings.clusterKey !== undefined) return;
+  if (shards.every(({ engine }) => engine === 'embedded')) return;
+  log.warn('keys without cluster-key: whoever connects from a loopback address can pass for another process');
 }
 
 function lockData(settings: Settings, wish: ShardsFile): FolderLock | undefined {

@@ -92,11 +92,7 @@ export const OpFlag = {
   forwarded: 4,
   /** The token stands for an Idempotency-Key: its end is remembered for LIMITS.idempotencyWindowMs. */
   keyed: 8,
-  /**
-   * A wait or watch that an earlier owner of the slot had taken: it is taken up again, in its old place.
-   * Cancel: the way to the wait's front is cut, which may take it up again: it keeps its place for a
-   * while (LIMITS.reattachMs), but gets nothing meanwhile.
-   */
+  /** A wait or watch that an earlier owner of the slot had taken: it is taken up again, in its old place. */
   resumed: 16,
   /** The socket `origin` wants to hear when the claim is lost or contended. */
   events: 32,

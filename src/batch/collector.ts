@@ -18,6 +18,8 @@ export interface LaneGate {
    * `taken`: the lane has decided on it.
    */
   send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void;
+  /** Tells all lanes, behind what was sent, that nobody is at this connection of the front any more. */
+  gone(connection: number): void;
 }
 
 /**
@@ -76,6 +78,12 @@ export class Collector {
   raise(lane: number, announcement: number): void {
     if (this.open[lane].length > 0) this.seal(lane);
     this.seen[lane] = announcement;
+  }
+
+  /** The lanes are told, behind what was added so far. */
+  gone(connection: number): void {
+    for (let lane = 0; lane < this.open.length; lane++) if (this.open[lane].length > 0) this.seal(lane);
+    this.gate.gone(connection);
   }
 
   /** Tells the lane by the end of the turn what the front has seen, if need be with a batch without ops. */

@@ -98,6 +98,10 @@ export class Lanes implements LaneGate {
     this.tell({ kind: 'wanted', slots });
   }
 
+  gone(connection: number): void {
+    this.tell({ kind: 'gone', connection });
+  }
+
   /** Whether other processes reach this one. */
   reach(reachable: boolean): void {
     this.tell({ kind: 'reach', reachable });

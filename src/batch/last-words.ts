@@ -8,7 +8,14 @@ import type { TermInfo } from '../lane/messages.ts';
 import { LIMITS } from '../limits.ts';
 import type { Forwards } from './forwards.ts';
 import type { Owners, Term } from './owners.ts';
-import type { Forwarder } from './routing.ts';
+
+/** Of whoever has something under way to other processes. */
+export interface GivingUp {
+  /** What is under way to the process for these slots is given up: nobody will answer it. */
+  abandon(process: string, slots: ReadonlySet<number>): void;
+  /** The same, after a moment for their last answers, for waits and watches: the process owns their slots no longer. */
+  endStanding(process: string, slots: ReadonlySet<number>): void;
+}
 
 /** How long the answers of a term that is over are waited for: the time after which it was noticed, about. */
 const LAST_WORDS_MS = LIMITS.termPollMs;
@@ -17,11 +24,11 @@ export class LastWords {
   private readonly clock: Clock;
   private readonly map: Owners;
   private readonly forwards: Forwards;
-  private readonly forwarder: () => Forwarder;
+  private readonly forwarder: () => GivingUp;
   /** Slots that are no longer their owner's, by its process, until `told`. */
   private moved = new Map<string, Set<number>>();
 
-  constructor(clock: Clock, map: Owners, forwards: Forwards, forwarder: () => Forwarder) {
+  constructor(clock: Clock, map: Owners, forwards: Forwards, forwarder: () => GivingUp) {
     this.clock = clock;
     this.map = map;
     this.forwards = forwards;

@@ -18,6 +18,7 @@ const BYTES_MAX = 64 * 1024 * 1024;
 type Give = (op: Op) => void;
 
 const always = (): boolean => true;
+const ignore = (): void => {};
 
 /** Records in the order in which they came. */
 class Fifo {
@@ -151,6 +152,21 @@ export class Parked {
       const { count } = this;
       this.expireFrom(line.returned, late, give);
       this.expireFrom(line.fresh, late, give);
+      if (this.count === count) continue;
+      slots.push(slot);
+      this.tidy(slot, line);
+    }
+    return slots;
+  }
+
+  /** Forgets the waits and watches of a connection that is gone; returns the slots that they stood in. */
+  dropOf(connection: number): number[] {
+    const slots: number[] = [];
+    const isOf = (op: Op): boolean => op.connection === connection && op.isStanding;
+    for (const [slot, line] of this.lines) {
+      const { count } = this;
+      this.removeFrom(line.returned, isOf, ignore);
+      this.removeFrom(line.fresh, isOf, ignore);
       if (this.count === count) continue;
       slots.push(slot);
       this.tidy(slot, line);

@@ -23,7 +23,7 @@ import { Announced, NOBODY } from './announced.ts';
 import type { Collector } from './collector.ts';
 import { Forwards } from './forwards.ts';
 import { Guests } from './guests.ts';
-import { LastWords } from './last-words.ts';
+import { type GivingUp, LastWords } from './last-words.ts';
 import { Owners } from './owners.ts';
 import { Parked } from './parked.ts';
 import { Places } from './places.ts';
@@ -49,13 +49,9 @@ export interface Refuser {
 }
 
 /** Who takes ops for other processes. */
-export interface Forwarder {
+export interface Forwarder extends GivingUp {
   /** The op is only valid during the call. `full`: too much is under way to that process. */
   forward(term: TermInfo, op: Op): 'taken' | 'noLink' | 'full';
-  /** What is under way to the process for these slots is given up: nobody will answer it. */
-  abandon(process: string, slots: ReadonlySet<number>): void;
-  /** The same, after a moment for their last answers, for waits and watches: the process owns their slots no longer. */
-  endStanding(process: string, slots: ReadonlySet<number>): void;
 }
 
 const isForwarded = (op: Op): boolean => (op.flags & OpFlag.forwarded) !== 0;
@@ -186,6 +182,12 @@ export class Routing {
     for (const slot of [...this.guests.slots()]) this.pump(slot);
   }
 
+  /** The process at this connection is gone: its waits end, or are taken up over another one. */
+  connectionGone(connection: number): void {
+    for (const slot of this.guests.dropOf(connection)) this.pump(slot);
+    this.collector.gone(connection);
+  }
+
   private listForPeer(op: Op, term: string): boolean {
     const own = this.map.own(term);
     if (own?.info === undefined) return false;
@@ -285,8 +287,6 @@ export class Routing {
     }
   }
 
-  // ---- what waits
-
   /** Refuses what waited for its whole time-out; called a few times a second. */
   sweep(now: number): void {
     for (const parked of [this.parked, this.guests]) {
@@ -311,8 +311,6 @@ export class Routing {
   shares(): Share[] {
     return sharesOf(this.slots, this.announced, this.map);
   }
-
-  // ---- inside
 
   private route(op: Op): void {
     const lane = this.direct[op.slot];

@@ -59,7 +59,7 @@ function change(
   const file = guarded(path, () => openFresh(fresh));
   let isDone = false;
   try {
-    const document = isNew ? emptyDocument() : load(target);
+    const document = isNew ? emptyDocument() : load(path);
     if (edit(keysOf(document), document)) {
       const text = document.toString({ lineWidth: 0 });
       checkKeys(parseDocument(text).toJS(), path);

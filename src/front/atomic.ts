@@ -159,6 +159,8 @@ class Batch implements AtomicBatch {
       const { membership, index } = item;
       if (answer.code === CODES.session_ended.wire && membership !== undefined) {
         this.known.forgetSlot(membership.name, membership.slot);
+        // Its home said that it lives: it ended just now, or its stub here did. A repeat is told.
+        if (membership.isNew) return this.fault('shard_unavailable');
       }
       return this.refused(index, reply);
     }

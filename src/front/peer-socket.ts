@@ -47,6 +47,8 @@ export interface PeerRouting {
   readonly slots: number;
   /** False: `term` is none of this process's, or has lost the slot. */
   submitForwarded(op: Op, term: string): boolean;
+  /** Nobody is at this connection any more, and waits or watches may stand over it. */
+  connectionGone(connection: number): void;
 }
 
 export interface PeerContext {
@@ -255,7 +257,7 @@ export class PeerSocket implements Connection {
         this.notOwner(op);
         continue;
       }
-      if (op.isStanding && !this.standing.add(op, reader.term)) this.refuse(op.id, 'overloaded');
+      if (op.isStanding && !this.standing.add(op.id)) this.refuse(op.id, 'overloaded');
       else if (!routing.submitForwarded(op, reader.term)) this.notOwner(op);
     }
   }
@@ -300,8 +302,9 @@ export class PeerSocket implements Connection {
   private end(): void {
     this.state = 'over';
     if (this.wants) this.want(NO_SLOTS);
-    const { routing, clock } = this.context;
-    this.standing.cut(op, clock.now(), (cut, term) => void routing.submitForwarded(cut, term));
+    if (this.standing.size === 0) return;
+    this.standing.clear();
+    this.context.routing.connectionGone(this.number);
   }
 }
 

@@ -13,8 +13,11 @@
  * Where it may stop, and what is left then:
  *
  *   home says session_ended on the join     nothing was taken
- *   the slot has no stub, where this        joined anew, once: the session may
- *   process knew of one                     still be alive elsewhere
+ *   the slot has no stub, where this        joined anew: the session may still be
+ *   process knew of one                     alive elsewhere
+ *   the slot makes no stub, as one of the   joined anew: the session ended, or,
+ *   session has ended there lately          when an unused stub was not renewed
+ *                                           in time, shard_unavailable for a while
  *   the slot has no stub, where home says   session_ended; the next keep-alive
  *   that it is active                       finds the same and ends the session
  *   the acquire is refused                  a pending slot, perhaps with an
@@ -43,8 +46,13 @@ export interface SessionAcquireSettings {
   readonly standing: Taker;
 }
 
+/** A home that has said twice that the session lives is not asked again. */
+const JOINS_MAX = 2;
+
 const op = new Op();
 const answer = new Answer();
+const faults = new AnswerBytes(new ArrayBuffer(256));
+const NO_TOKEN = new Uint8Array(0);
 
 export class SessionAcquire implements Handle {
   private readonly calls: Calls;
@@ -61,13 +69,10 @@ export class SessionAcquire implements Handle {
   private target: Target | undefined;
   private state: 'joining' | 'acquiring' | 'activating' | 'over' = 'joining';
   private wait: Handle | undefined;
-  /** Home has not been asked: the slot is active as far as this process knows. */
-  private isGuess = false;
+  /** How often home was asked; 0: the slot is active as far as this process knows. */
+  private joins = 0;
   private isNew = false;
   private ttlMs = 0;
-  /** The claim's answer, while its slot is activated. */
-  private readonly grant = new AnswerBytes(new ArrayBuffer(256));
-  private readonly out = new AnswerBytes(new ArrayBuffer(128));
 
   constructor({ calls, known, standing }: SessionAcquireSettings, request: Op, target: Target) {
     const { bytes, keyAt, keyLength, namespaceLength, tokenAt, tokenLength, flags } = request;
@@ -82,8 +87,7 @@ export class SessionAcquire implements Handle {
     this.receivedAt = request.receivedAt;
     this.waitMs = request.waitMs;
     this.slot = calls.slots.slotOfKey(bytes, keyAt, keyLength, namespaceLength);
-    this.madeToken =
-      flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : new Uint8Array(0);
+    this.madeToken = flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : NO_TOKEN;
   }
 
   /** undefined: there are too many waits. */
@@ -91,10 +95,7 @@ export class SessionAcquire implements Handle {
     const { known, name, slot } = this;
     if (known.isFull(name)) this.calls.defer(() => this.fault('quota_exceeded'));
     else if (!known.isActive(name, slot)) this.join();
-    else {
-      this.isGuess = true;
-      if (!this.acquire()) return undefined;
-    }
+    else if (!this.acquire()) return undefined;
     return this;
   }
 
@@ -113,7 +114,8 @@ export class SessionAcquire implements Handle {
 
   private join(): void {
     this.state = 'joining';
-    this.name.atHome(op, Kind.sessionJoin, this.receivedAt, this.slot);
+    this.joins++;
+    this.name.atHome(op, Kind.sessionJoin, this.lastStepsFrom(), this.slot);
     this.calls.call(op, Again.unknown, (reply) => this.joined(reply));
   }
 
@@ -156,24 +158,20 @@ export class SessionAcquire implements Handle {
     const { known, name, slot } = this;
     if (answer.code === CODES.session_ended.wire) {
       known.forgetSlot(name, slot);
-      if (this.isGuess) {
-        this.isGuess = false;
-        return this.join();
-      }
+      if (this.joins === 0 || (this.isNew && this.joins < JOINS_MAX)) return this.join();
+      // Its home says that it lives, and does not count on this slot, where a stub of it has just ended.
+      if (this.isNew) return this.fault('shard_unavailable');
     }
     if (answer.code !== 0 || !this.isNew) {
       if (answer.code === 0) known.activated(name, slot);
       return this.tell(source, at, end);
     }
-    const { grant } = this;
-    grant.reset();
-    grant.ensure(end - at);
-    grant.bytes.set(source.bytes.subarray(at, end));
-    grant.length = end - at;
-    this.activate(promisedUntil(answer, this.receivedAt));
+    const grant = new AnswerBytes(source.bytes.slice(at, end).buffer, end - at);
+    this.activate(grant, promisedUntil(answer, this.receivedAt));
   }
 
-  private activate(until: number): void {
+  /** `grant`: the claim's answer, to be told when its slot is active. */
+  private activate(grant: AnswerBytes, until: number): void {
     const { calls, name } = this;
     this.state = 'activating';
     name.atHome(op, Kind.sessionActivate, this.lastStepsFrom(), this.slot);
@@ -181,7 +179,6 @@ export class SessionAcquire implements Handle {
       if (code === CODES.session_ended.wire) return this.takeBack();
       if (code !== 0) return this.fault('outcome_unknown');
       this.known.activated(name, this.slot);
-      const { grant } = this;
       if (!tellTimes(grant, 0, until, this.receivedAt, calls.clock.now()))
         return this.fault('outcome_unknown');
       this.tell(grant, 0, grant.length);
@@ -211,9 +208,9 @@ export class SessionAcquire implements Handle {
   }
 
   private fault(code: ErrorCode): void {
-    this.out.reset();
-    writeFault(this.out, code, '', code === 'outcome_unknown' ? this.madeToken : undefined);
-    this.tell(this.out, 0, this.out.length);
+    faults.reset();
+    writeFault(faults, code, '', code === 'outcome_unknown' ? this.madeToken : NO_TOKEN);
+    this.tell(faults, 0, faults.length);
   }
 
   private tell(source: AnswerBytes, at: number, end: number): void {

@@ -141,8 +141,15 @@ class SessionRequest implements Handle {
 
   get(): void {
     this.atHome(Kind.sessionGet, Again.unknown, (reply) => {
-      if (reply.answer.code !== 0) return this.pass(reply);
-      this.tell(reply.answer, promisedUntil(reply.answer, this.receivedAt));
+      const { answer } = reply;
+      if (answer.code !== 0) return this.pass(reply);
+      const until = promisedUntil(answer, this.receivedAt);
+      const now = this.calls.clock.now();
+      answer.waitedMs = Math.max(0, Math.floor(now - this.receivedAt));
+      // It may be in the moment between what was promised and its end.
+      answer.expiresInMs = Math.max(0, Math.floor(until - now));
+      this.write(answer);
+      this.over()?.final(this.out, 0, this.out.length);
     });
   }
 
@@ -241,14 +248,18 @@ class SessionRequest implements Handle {
     this.over()?.final(source, at, end);
   }
 
-  /** `answer` has a claim, and perhaps labels; what else it has is not for clients. */
   private tell(told: Answer, until: number): void {
     const { out, receivedAt } = this;
-    told.sections &= Section.claim | Section.labels;
-    out.reset();
-    writeAnswer(out, told);
+    this.write(told);
     if (!tellTimes(out, 0, until, receivedAt, this.calls.clock.now())) return this.fault('outcome_unknown');
     this.over()?.final(out, 0, out.length);
+  }
+
+  /** A claim, and perhaps labels; what else an answer has is not for clients. */
+  private write(told: Answer): void {
+    told.sections &= Section.claim | Section.labels;
+    this.out.reset();
+    writeAnswer(this.out, told);
   }
 
   private tellEnded(): void {

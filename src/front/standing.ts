@@ -58,6 +58,7 @@ export class Standing implements Connection, Taker {
   private nextId = NONE;
   private refusals: { readonly id: number; readonly code: ErrorCode }[] = [];
   private readonly op = new Op();
+  private isDraining = false;
 
   constructor(context: StandingContext) {
     this.context = context;
@@ -76,7 +77,8 @@ export class Standing implements Connection, Taker {
     this.all.add(request);
     connections.open++;
     this.beginAttempt(request, op, op.receivedAt);
-    routing.submit(op);
+    if (this.isDraining) this.refuse(op.id, 'draining');
+    else routing.submit(op);
     // Only routing knows its slot.
     request.keep(op);
     return request;
@@ -104,7 +106,8 @@ export class Standing implements Connection, Taker {
     this.refusals = [];
     for (const { id, code } of refusals) {
       const request = this.attempts.get(id);
-      if (request !== undefined) this.failed(request, code);
+      if (request !== undefined && code === 'draining') this.conclude(request, code);
+      else if (request !== undefined) this.failed(request, code);
       else this.cancelSays(id, code);
     }
   }
@@ -125,6 +128,7 @@ export class Standing implements Connection, Taker {
 
   /** Nobody waits here any more: what has not got its lock is told so. */
   drain(): void {
+    this.isDraining = true;
     for (const request of this.all) this.end(request, 'draining');
   }
 

@@ -149,6 +149,11 @@ function describeSession(slot: Slot, op: Op): number {
   } else {
     todo |= outcome.armable ? Todo.effect | Todo.arm : Todo.effect;
   }
+  if (op.kind === Kind.stubRenew) {
+    answer.sections |= Section.queue;
+    answer.queueLength = outcome.queueLength;
+    answer.retryAfterMs = 0;
+  }
   if (op.kind === Kind.sessionJoin) {
     detail.reset();
     detail.ensure(1);

@@ -92,6 +92,7 @@ function decideStub(turn: Turn, op: Op, out: Outcome): void {
   slot.claims.disarm(row);
   out.status = 200;
   out.armable = true;
+  out.queueLength = slot.onStub.get(row)!.size;
   out.tell(slot.claims, row);
 }
 

@@ -55,6 +55,8 @@ const COMPONENTS = {
 
 type Component = keyof typeof COMPONENTS;
 
+/** Of calls that need no key. */
+const OPEN: readonly ErrorCode[] = ['bad_request', 'forbidden', 'internal'];
 const ALWAYS: readonly ErrorCode[] = ['bad_request', 'unauthenticated', 'forbidden', 'internal'];
 const OF_OPS: readonly ErrorCode[] = [
   ...ALWAYS,
@@ -100,6 +102,8 @@ function openApi(version: string): object {
       schemas: components,
       securitySchemes: { key: { type: 'http', scheme: 'bearer' } },
     },
+    // None is needed where the service was started without keys.
+    security: [{ key: [] }, {}],
     'x-limits': TOLD_LIMITS,
   };
 }
@@ -173,8 +177,8 @@ function otherPaths(): object {
   return {
     '/v1/cluster': plain('Shards, slots and owners'),
     '/v1/ws': { get: { ...call('WebSocket', {}, ALWAYS), description: 'holdfast.v1.json, holdfast.v1.bin' } },
-    '/healthz': plain('Alive'),
-    '/readyz': { get: call('Ready to serve', { 200: undefined, 503: undefined }, []) },
+    '/healthz': { get: { ...call('Alive', { 200: undefined }, OPEN), security: [] } },
+    '/readyz': { get: { ...call('Ready to serve', { 200: undefined, 503: undefined }, []), security: [] } },
     '/metrics': plain('Prometheus metrics'),
     '/openapi.json': plain('This document'),
   };

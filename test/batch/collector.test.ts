@@ -9,6 +9,8 @@ import { Buffers } from '../../src/lane/buffers.ts';
 class Gate implements LaneGate {
   readonly sent: { lane: number; ids: number[]; length: number; seen: number }[] = [];
 
+  /** Connections that it was told of, and how many batches it had got by then. */
+  readonly goneBehind: { connection: number; sent: number }[] = [];
   readonly taken: (() => void)[] = [];
 
   send(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void {
@@ -17,6 +19,10 @@ class Gate implements LaneGate {
     const op = new Op();
     for (let at = 0; at < length; ids.push(op.id)) at = readRecord(new BatchBytes(buffer, length), at, op);
     this.sent.push({ lane, ids, length, seen });
+  }
+
+  gone(connection: number): void {
+    this.goneBehind.push({ connection, sent: this.sent.length });
   }
 }
 
@@ -114,4 +120,20 @@ test('a lane is told what was seen, also when there is no op for it or it has ta
   expect(gate.sent.slice(3).map(({ ids, seen }) => [ids, seen])).toEqual([[[3], 3]]);
   await turn();
   expect(gate.sent.length).toBe(4);
+});
+
+test('that a connection is gone comes behind all that was added before', async () => {
+  const gate = new Gate();
+  const collector = new Collector(3, gate, new Buffers());
+  collector.add(0, opOf(1));
+  collector.add(2, opOf(2));
+  collector.gone(77);
+  collector.add(0, opOf(3));
+  expect(gate.goneBehind).toEqual([{ connection: 77, sent: 2 }]);
+  await turn();
+  expect(gate.sent.map(({ lane, ids }) => [lane, ids])).toEqual([
+    [0, [1]],
+    [2, [2]],
+    [0, [3]],
+  ]);
 });

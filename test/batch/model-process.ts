@@ -273,6 +273,10 @@ export class ModelProcess implements LaneGate, Forwarder, Refuser {
     this.lanes[lane].inbox.push({ ops, seen, taken });
   }
 
+  gone(): void {
+    // Nothing stands at its lanes.
+  }
+
   forward(term: TermInfo, op: Op): 'taken' | 'noLink' {
     const link = this.links.get(Number(term.process.slice(1)));
     if (link === undefined) return 'noLink';

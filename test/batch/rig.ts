@@ -44,6 +44,8 @@ export class Rig {
   readonly disowned: Seen[] = [];
   readonly forwarded: (Seen & { term: string; receivedAt: number })[] = [];
   readonly abandoned: { process: string; slots: number[] }[] = [];
+  /** Connections that the lanes were told of, and the ops that they had got by then. */
+  readonly gone: { connection: number; behind: number[] }[] = [];
   readonly ended: { process: string; slots: number[] }[] = [];
   link: 'taken' | 'noLink' | 'full' = 'taken';
   readonly routing: Routing;
@@ -51,6 +53,7 @@ export class Rig {
 
   constructor() {
     const gate = {
+      gone: (connection: number) => void this.gone.push({ connection, behind: ids(this.sent) }),
       send: (lane: number, buffer: ArrayBuffer, length: number, _seen: number, taken: () => void) => {
         taken();
         this.keep(lane, new BatchBytes(buffer, length));

@@ -9,11 +9,14 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs `holdfast …` to its end. Settings of whoever runs the tests don't reach it. */
-export function holdfast(args: readonly string[], folder: string): Promise<Ran> {
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_')),
-  );
+/** Runs `holdfast …` to its end. Settings of whoever runs the tests don't reach it, those in `settings` do. */
+export function holdfast(
+  args: readonly string[],
+  folder: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Ran> {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith('HOLDFAST_'));
+  const env = { ...Object.fromEntries(own), ...settings };
   return new Promise((resolve) => {
     const main = join(ROOT, 'dist', 'cli', 'main.js');
     const options = { cwd: folder, env, maxBuffer: 64 * 1024 * 1024, timeout: 60_000 };

@@ -18,16 +18,22 @@ const TIMEOUT_MS = 20_000;
 
 export class HttpClient {
   readonly url: string;
+  readonly #key: Readonly<Record<string, string>>;
 
-  constructor(url: string) {
+  constructor(url: string, apiKey?: string) {
     this.url = url;
+    this.#key = apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` };
   }
 
   async call(method: string, path: string, request: HttpRequest = {}): Promise<HttpAnswer> {
     const text = request.text ?? (request.body === undefined ? undefined : JSON.stringify(request.body));
     const answer = await fetch(this.url + path, {
       method,
-      headers: { ...(text === undefined ? {} : { 'content-type': 'application/json' }), ...request.headers },
+      headers: {
+        ...(text === undefined ? {} : { 'content-type': 'application/json' }),
+        ...this.#key,
+        ...request.headers,
+      },
       signal: AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS),
       ...(text === undefined ? {} : { body: text }),
     });

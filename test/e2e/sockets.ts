@@ -139,8 +139,8 @@ export class BinarySocket {
     socket.on('message', (data: Buffer) => this.#received(data));
   }
 
-  static async open(url: string): Promise<BinarySocket> {
-    return new BinarySocket(await open(url, ['holdfast.v1.bin'], {}));
+  static async open(url: string, headers: Record<string, string> = {}): Promise<BinarySocket> {
+    return new BinarySocket(await open(url, ['holdfast.v1.bin'], headers));
   }
 
   async ask(request: BinaryRequest): Promise<BinaryAnswer> {

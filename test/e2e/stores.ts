@@ -14,6 +14,7 @@ export interface StartOptions {
   readonly port?: number;
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  readonly apiKey?: string;
 }
 
 /** Everything a suite needs of its store: it can start servers on it, one after the other or side by side. */

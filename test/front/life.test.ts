@@ -175,6 +175,39 @@ test('shutdown: new work is refused, what is in flight is answered, sockets get 
   expect((await binary.end()).code).toBe(1012);
 });
 
+test('shutdown: who waits or watches is told so, and holds nothing up', async () => {
+  rig = await startRig();
+  const [json, binary] = [await open('holdfast.v1.json'), await open('holdfast.v1.bin')];
+  await acquire('a');
+  const headers = JSON_TYPE;
+  const http = fetch(`${rig.url}/v1/locks/a`, { method: 'POST', headers, body: '{"waitMs":60000}' });
+  json.ws.send('[{"id":1,"op":"acquire","name":"a","waitMs":60000},{"id":2,"op":"watch","name":"a"}]');
+  binary.ws.send(frameOf({ id: 3, name: 'a', waitMs: 60_000 }, { kind: Kind.watch, id: 4, name: 'a' }));
+  await binaryAnswers(binary, 2);
+  await json.until(() => json.frames.length > 1);
+  await sleep(50);
+  json.frames.length = 0;
+  const started = performance.now();
+  rig.front.refuseClients();
+  expect((await http).status).toBe(503);
+  const told: unknown[] = [];
+  while (told.length === 0)
+    told.push(...(await jsonAnswers(json, 1)).filter(({ status }) => status !== undefined));
+  expect(told).toMatchObject([{ id: 1, status: 503, code: 'draining', retryable: true }]);
+  const answers: (readonly [number, number])[] = [];
+  while (answers.length < 2) {
+    const [{ id, status, code }] = await binaryAnswers(binary, 1);
+    if (status >= 200) answers.push([id, code]);
+  }
+  expect(answers.sort()).toEqual([
+    [3, CODES.draining.wire],
+    [4, CODES.draining.wire],
+  ]);
+  await rig.front.drain(5_000);
+  expect(performance.now() - started).toBeLessThan(1_000);
+  expect(rig.lane.queues).toMatchObject({ waiters: [], watchers: [] });
+});
+
 test('shutdown does not wait for ever', async () => {
   rig = await startRig();
   rig.lane.silent = true;

@@ -73,12 +73,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const buffers = new Buffers();
   const routing = routingOf(new Collector(lanes, lane, buffers), requestTimeoutMs, id);
   const logged: string[] = [];
-  const log = {
-    info() {},
-    warn: (_: unknown, message: string) => void logged.push(message),
-    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
-      void logged.push(`${message}: ${String(fields.err)}`),
-  };
+  const log = logInto(logged);
   const reached: boolean[] = [];
   const deliver: Deliver = (...answers) => front.connections.deliver(...answers);
   const links = linksOf(routing, { cluster: 'c', process: id, key }, requestTimeoutMs, deliver, log);
@@ -141,6 +136,15 @@ function routingOf(collector: Collector, requestTimeoutMs: number, process: stri
     process,
     clock: systemClock,
   });
+}
+
+function logInto(logged: string[]) {
+  return {
+    info() {},
+    warn: (_: unknown, message: string) => void logged.push(message),
+    error: (fields: Readonly<Record<string, unknown>>, message: string) =>
+      void logged.push(`${message}: ${String(fields.err)}`),
+  };
 }
 
 function linksOf(

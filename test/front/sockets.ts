@@ -119,13 +119,15 @@ export function decodeAnswers(frame: Buffer): BinaryAnswer[] {
 export interface Request {
   kind?: number;
   id?: number;
-  name?: string;
+  /** Of a session: the byte 1 and its id. */
+  name?: string | Uint8Array;
   token?: Uint8Array | string;
   owner?: string;
   metadata?: string;
   ttlMs?: number;
   fencingToken?: number;
   flags?: number;
+  waitMs?: number;
 }
 
 /** A frame of these requests. */
@@ -145,6 +147,7 @@ function opOf(request: Request): Op {
   op.flags = request.flags ?? 0;
   op.ttlMs = request.ttlMs ?? 0;
   op.fencingToken = request.fencingToken ?? 0;
+  op.waitMs = request.waitMs ?? 0;
   op.bytes = Buffer.concat(texts);
   [op.keyLength, op.tokenLength, op.ownerLength, op.metadataLength] = texts.map(({ length }) => length) as [
     number,

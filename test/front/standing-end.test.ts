@@ -257,6 +257,14 @@ describe('the process ends', () => {
     expect(rig.connections.open).toBe(0);
   });
 
+  test('who comes after that is told so at once', () => {
+    rig.standing.drain();
+    expect(rig.wait(60_000).words).toEqual(['refused draining']);
+    expect(rig.watch().words).toEqual(['refused draining']);
+    expect(rig.sent).toEqual([]);
+    expectOver();
+  });
+
   test('and with it the last words of whoever is left', () => {
     const [unknown] = waiting();
     const never = rig.wait(60_000);

@@ -106,12 +106,13 @@ export class TruthLane {
 
   private cancel(op: Sent): void {
     const { attached } = this;
-    if (this.state !== 'waiting' || attached?.attempt !== op.attempt) {
+    // A wait that no front has come back for is whoever's who has its token.
+    if (this.state !== 'waiting' || (attached !== undefined && attached.attempt !== op.attempt)) {
       return this.answer(op, () => this.rig.fails(op, 'not_held'));
     }
     this.state = 'none';
     this.attached = undefined;
-    this.answer(attached, () => this.rig.fails(attached, 'cancelled'));
+    if (attached !== undefined) this.answer(attached, () => this.rig.fails(attached, 'cancelled'));
     this.answer(op, () => this.rig.says(op, 200));
   }
 

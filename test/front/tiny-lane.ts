@@ -16,6 +16,7 @@ import {
   type Attachment,
   attachmentOf,
   type Claim,
+  claimOf,
   copyOf,
   describeSession,
   type Listener,
@@ -31,6 +32,8 @@ export class TinyLane implements LaneGate {
   silent = false;
   /** Answers every op with this code instead. */
   failWith: ErrorCode | undefined;
+  /** Sees every op. */
+  onOp: (op: Op) => void = () => {};
   /** Most entries that a page of a listing has. */
   pageMax = 1_000;
   /** By lane: what the front had heard when it sealed the last batch. */
@@ -74,6 +77,11 @@ export class TinyLane implements LaneGate {
     for (const [lane, batch] of this.kept.splice(0)) this.work(lane, batch);
   }
 
+  /** Who waits over the connection keeps its place. */
+  gone(connection: number): void {
+    this.queues.forget(connection);
+  }
+
   /** It serves the slots no longer: who waits or watches there is told so. */
   lose(lane: number, slots: Uint16Array): void {
     for (const attachment of this.queues.detach(new Set(slots))) this.refuseTo(attachment, 'moving');
@@ -101,6 +109,7 @@ export class TinyLane implements LaneGate {
     for (let at = 0; at < batch.length;) {
       at = readRecord(batch, at, this.op);
       this.ops++;
+      this.onOp(this.op);
       this.decide();
     }
     this.leave(lane);
@@ -290,18 +299,7 @@ export class TinyLane implements LaneGate {
   }
 
   private grant(key: Buffer, token: string, op: Op): void {
-    const ttlMs = op.ttlMs || 30_000;
-    const claim: Claim = {
-      key,
-      token,
-      ttlMs,
-      fencingToken: ++this.counter,
-      owner: Buffer.from(op.bytes.slice(op.ownerAt, op.ownerAt + op.ownerLength)),
-      metadata: Buffer.from(op.bytes.slice(op.metadataAt, op.metadataAt + op.metadataLength)),
-      until: this.now() + ttlMs,
-      slot: op.slot,
-      listener: listenerOf(op),
-    };
+    const claim = claimOf(op, key, token, ++this.counter, this.now());
     this.claims.set(key.toString('hex'), claim);
     this.changed.add(key.toString('hex'));
     this.tell(claim, 201, op);

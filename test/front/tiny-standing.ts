@@ -56,6 +56,22 @@ export function listenerOf(op: Op): Listener | undefined {
   return { connection: op.origin, id: 0xffff_ffff };
 }
 
+/** What an acquire gets. */
+export function claimOf(op: Op, key: Buffer, token: string, fencingToken: number, now: number): Claim {
+  const ttlMs = op.ttlMs || 30_000;
+  return {
+    key,
+    token,
+    ttlMs,
+    fencingToken,
+    owner: Buffer.from(op.bytes.slice(op.ownerAt, op.ownerAt + op.ownerLength)),
+    metadata: Buffer.from(op.bytes.slice(op.metadataAt, op.metadataAt + op.metadataLength)),
+    until: now + ttlMs,
+    slot: op.slot,
+    listener: listenerOf(op),
+  };
+}
+
 export function copyOf(op: Op): Op {
   return Object.assign(new Op(), op, { bytes: op.bytes.slice() });
 }
@@ -77,6 +93,14 @@ export class Queues {
     this.waiters = this.waiters.filter((other) => other !== waiter);
     this.watchers = this.watchers.filter((other) => other !== found);
     return found;
+  }
+
+  /** Nobody is at the connection any more. */
+  forget(connection: number): void {
+    this.watchers = this.watchers.filter((watcher) => watcher.connection !== connection);
+    for (const waiter of this.waiters) {
+      if (waiter.attachment?.connection === connection) waiter.attachment = undefined;
+    }
   }
 
   /** Those of the slots lose their fronts; they keep their places. */

@@ -1,136 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ClaimTable } from '../../src/lock/claims.ts';
 import { ByteReader, ByteWriter, JournalError } from '../../src/lock/codec.ts';
 import { describeEntry } from '../../src/lock/dump.ts';
-import {
-  type Effect,
-  EFFECT_BYTES_MAX,
-  EffectKind,
-  EffectWriter,
-  ENTRY_VERSION,
-  readEffects,
-} from '../../src/lock/effects.ts';
+import { EFFECT_BYTES_MAX, EffectWriter, ENTRY_VERSION } from '../../src/lock/effects.ts';
 import { EndReason } from '../../src/lock/rows.ts';
-import { opOf } from './slot-rig.ts';
-
-interface Seen {
-  kind: number;
-  slot: number;
-  number: number;
-  reason: number;
-  hash: number;
-  fencingToken: number;
-  ttlMs: number;
-  texts: string[];
-}
-
-function copyOf(effect: Effect): Seen {
-  const { kind, slot, number, reason, hash, fencingToken, ttlMs } = effect;
-  const text = (at: number, length: number) =>
-    Buffer.from(effect.bytes.slice(at, at + length)).toString('latin1');
-  const granted = kind === EffectKind.granted;
-  const texts = [
-    granted ? text(effect.keyAt, effect.keyLength) : '',
-    granted ? text(effect.tokenAt, effect.tokenLength) : '',
-    granted ? text(effect.ownerAt, effect.ownerLength) : '',
-    text(effect.metadataAt, effect.metadataLength),
-  ];
-  return {
-    kind,
-    slot,
-    number,
-    reason,
-    hash,
-    fencingToken,
-    ttlMs: kind === EffectKind.ended ? 0 : ttlMs,
-    texts,
-  };
-}
-
-function readAll(bytes: Uint8Array, at = 0, end = bytes.length): Seen[] {
-  const seen: Seen[] = [];
-  readEffects(bytes, at, end, (effect) => seen.push(copyOf(effect)));
-  return seen;
-}
-
-const latin = (min: number, max: number) =>
-  fc.uint8Array({ minLength: min, maxLength: max }).map((bytes) => Buffer.from(bytes).toString('latin1'));
-const number = fc.oneof(
-  fc.integer({ min: 2, max: 300 }),
-  fc.maxSafeInteger().map((n) => Math.max(2, Math.abs(n))),
-);
-const claim = fc.record({
-  number,
-  back: fc.nat(),
-  slot: fc.nat(0xffff),
-  hash: fc.nat(0xffff_ffff),
-  ttlMs: fc.integer({ min: 1, max: 0xffff_ffff }),
-  key: latin(1, 1_024),
-  token: latin(1, 64),
-  owner: latin(0, 256),
-  metadata: latin(0, 1_024),
-  kind: fc.constantFrom(...Object.values(EffectKind)),
-  reason: fc.constantFrom(...Object.values(EndReason)),
-});
-
-function insert(
-  claims: ClaimTable,
-  made: { [K in 'key' | 'token' | 'owner' | 'metadata']: string } & { hash: number },
-  fencingToken: number,
-  ttlMs: number,
-): number {
-  const { key, token, owner, metadata, hash } = made;
-  const bytes = Buffer.from(key + token + owner + metadata, 'latin1');
-  const tokenAt = key.length;
-  const ownerAt = tokenAt + token.length;
-  const metadataAt = ownerAt + owner.length;
-  const [keyLength, tokenLength, ownerLength, metadataLength] = [key, token, owner, metadata].map(
-    (t) => t.length,
-  );
-  const source = {
-    bytes,
-    hash,
-    keyAt: 0,
-    keyLength,
-    tokenAt,
-    tokenLength,
-    ownerAt,
-    ownerLength,
-    metadataAt,
-    metadataLength,
-  };
-  return claims.insert(source, fencingToken, ttlMs);
-}
+import { claim, claimed, readAll, write } from './effect-rig.ts';
 
 describe('an entry', () => {
   it('is read as it was written', () => {
     fc.assert(
       fc.property(fc.array(claim, { minLength: 1, maxLength: 6 }), fc.nat(40), (made, headroom) => {
         const writer = new EffectWriter(headroom + 7 * EFFECT_BYTES_MAX, headroom);
-        const wanted: Seen[] = [];
-        for (const one of made) {
-          const claims = new ClaimTable();
-          const { slot, hash, ttlMs, key, token, owner, metadata, kind } = one;
-          const fencingToken =
-            kind === EffectKind.granted ? one.number : Math.max(1, one.number - 1 - one.back);
-          const row = insert(claims, one, fencingToken, ttlMs);
-          if (kind === EffectKind.granted) writer.granted(slot, claims, row);
-          if (kind === EffectKind.renewed) writer.renewed(slot, one.number, claims, row, metadata !== '');
-          if (kind === EffectKind.ended) writer.ended(slot, one.number, hash | 0, fencingToken, one.reason);
-          const texts = kind === EffectKind.granted ? [key, token, owner, metadata] : ['', '', '', ''];
-          if (kind === EffectKind.renewed) texts[3] = metadata;
-          wanted.push({
-            kind,
-            slot,
-            number: one.number,
-            reason: kind === EffectKind.ended ? one.reason : 0,
-            hash,
-            fencingToken,
-            ttlMs: kind === EffectKind.ended ? 0 : ttlMs,
-            texts,
-          });
-        }
+        const wanted = made.map((one) => write(writer, one));
         expect(writer.count).toBe(made.length);
         expect(readAll(writer.bytes, headroom, writer.at)).toEqual(wanted);
       }),
@@ -145,32 +26,25 @@ describe('an entry', () => {
   });
 
   it('is small: a grant of a UUID 14 bytes beside name and token, its release 11', () => {
-    const claims = new ClaimTable();
-    const op = opOf({ kind: 'acquire', name: 'order-12345', token: 'uuid:1', ttlMs: 30_000 });
+    const { slot, row } = claimed({ name: 'order-12345', token: 'uuid:1', ttlMs: 30_000 }, 100_000, 4_095);
     const writer = new EffectWriter(10_000, 0);
-    const row = claims.insert(op, 100_000, 30_000);
-    writer.granted(4_095, claims, row);
+    writer.granted(slot, row);
     const granted = writer.at - 1;
-    writer.ended(4_095, 100_003, claims.hash(row), 100_000, EndReason.released);
+    slot.counter = 100_003;
+    writer.ended(slot, row, EndReason.released);
     expect([granted - 11 - 16, writer.at - 1 - granted]).toEqual([14, 11]);
   });
 
   it('has these bytes (docs/journal.md shows them)', () => {
-    const claims = new ClaimTable();
-    const op = opOf({
-      kind: 'acquire',
-      name: 'order-1',
-      token: 'uuid:ABCDEFGHIJKLMNOP',
-      ttlMs: 30_000,
-      owner: 'me',
-    });
-    op.hash = 0x1234_5678;
+    const words = { name: 'order-1', token: 'uuid:ABCDEFGHIJKLMNOP', ttlMs: 30_000, owner: 'me' };
+    const { slot, row } = claimed(words, 300, 18, 0x1234_5678);
     const writer = new EffectWriter(10_000, 0);
-    const row = claims.insert(op, 300, 30_000);
-    writer.granted(18, claims, row);
-    claims.setTtlMs(row, 60_000);
-    writer.renewed(18, 301, claims, row, false);
-    writer.ended(18, 302, claims.hash(row), 300, EndReason.released);
+    writer.granted(slot, row);
+    slot.claims.setTtlMs(row, 60_000);
+    slot.counter = 301;
+    writer.renewed(slot, row, false);
+    slot.counter = 302;
+    writer.ended(slot, row, EndReason.released);
     expect(Buffer.from(writer.bytes.subarray(0, writer.at)).toString('hex')).toMatchInlineSnapshot(
       `"013112ac0278563412b0ea0107026f726465722d314142434445464748494a4b4c4d4e4f506d650212ad027856341201e0d4031312ae027856341202"`,
     );
@@ -208,15 +82,19 @@ describe('an entry', () => {
   });
 
   it('refuses an effect for which it has no room', () => {
-    const claims = new ClaimTable();
-    const row = claims.insert(opOf({ kind: 'acquire', name: 'n', token: 'uuid:1' }), 1, 1_000);
-    const writer = new EffectWriter(2_000, 0);
-    expect(() => writer.granted(1, claims, row)).toThrow(RangeError);
+    const { slot, row } = claimed({ name: 'n', token: 'uuid:1' }, 1);
+    const small = new EffectWriter(2_000, 0);
+    expect(() => small.granted(slot, row)).toThrow(RangeError);
+    slot.counter = 2;
+    expect(() => small.ended(slot, row, EndReason.released)).not.toThrow();
+    expect(() => new EffectWriter(20, 0).ended(slot, row, EndReason.released)).toThrow(RangeError);
   });
 
   it('begins anew with reset', () => {
+    const { slot, row } = claimed({ name: 'n', token: 'uuid:1' }, 1);
     const writer = new EffectWriter(10_000, 4);
-    writer.ended(1, 2, 3, 1, EndReason.expired);
+    slot.counter = 2;
+    writer.ended(slot, row, EndReason.expired);
     writer.reset();
     expect([writer.at, writer.count, writer.room()]).toEqual([5, 0, 9_995]);
   });
@@ -228,10 +106,26 @@ describe('a malformed entry', () => {
     ['nothing at all', [], 0],
     ['another version', [2], 0],
     ['zeros', [ENTRY_VERSION, 0, 0, 0], 3],
-    ['an unknown kind', [ENTRY_VERSION, 0x14, 18, 5], 1],
+    ['kind 0', [ENTRY_VERSION, 0x10, 18, 5], 1],
+    ['an unknown kind', [ENTRY_VERSION, 0x0c, 18, 5], 1],
     ['a reason of 0', [ENTRY_VERSION, 0x03, ...ended.slice(2)], 1],
     ['a reason of 5', [ENTRY_VERSION, 0x53, ...ended.slice(2)], 1],
-    ['a grant of a later version', [ENTRY_VERSION, 0x91, 18, 5], 1],
+    ['a grant of a later version', [ENTRY_VERSION, 0x91, 18, 5, 0x80], 4],
+    ['further flags that are none', [ENTRY_VERSION, 0x91, 18, 5, 0], 4],
+    ['a fourth mode', [ENTRY_VERSION, 0x91, 18, 5, 3], 4],
+    ['a promotion with flags', [ENTRY_VERSION, 0x15, 18, 5], 1],
+    ['a confirmation with flags', [ENTRY_VERSION, 0x1a, 18, 5], 1],
+    ['a withdrawal without a reason', [ENTRY_VERSION, 0x06, ...ended.slice(2)], 1],
+    ['a withdrawal for reason 5', [ENTRY_VERSION, 0x56, ...ended.slice(2)], 1],
+    ['a stub that was forced', [ENTRY_VERSION, 0x39, ...ended.slice(2)], 1],
+    ['a forced release with a flag of a later version', [ENTRY_VERSION, 0x87, ...ended.slice(2)], 1],
+    ['a session with a flag of a later version', [ENTRY_VERSION, 0x18, 18, 5, 1, 2, 3, 4], 4],
+    ['a session whose key is that of a lock', [ENTRY_VERSION, 0x08, 18, 5, 1, 2, 3, 4, 9, 1, 65], 10],
+    ['a slot of a session with flags', [ENTRY_VERSION, 0x2b, ...ended.slice(2)], 1],
+    ['a semaphore without places', [ENTRY_VERSION, 0x91, 1, 5, 2, 1, 2, 3, 4, 9, 1, 0], 11],
+    ['a lock delay of 0', [ENTRY_VERSION, 0x91, 1, 5, 8, 1, 2, 3, 4, 9, 1, 0], 11],
+    ['a principal of 65 bytes', [ENTRY_VERSION, 0x91, 1, 5, 16, 1, 2, 3, 4, 9, 1, 65], 11],
+    ['a claim on a stub of the future', [ENTRY_VERSION, 0x91, 1, 5, 32, 1, 2, 3, 4, 9, 1, 5], 11],
     ['a renewal of a later version', [ENTRY_VERSION, 0x12, 18, 5], 1],
     ['an end without its last byte', ended.slice(0, -1), 8],
     ['a claim of the future', [...ended.slice(0, -1), 5], 8],
@@ -282,17 +176,18 @@ describe('a malformed entry', () => {
   });
 
   it('is found out wherever a good one is cut, never read as something else', () => {
-    const claims = new ClaimTable();
-    const row = claims.insert(
-      opOf({ kind: 'acquire', name: 'name', token: 'x', owner: 'me', metadata: '{"a":1}' }),
-      300,
-      9_000,
-    );
-    const writer = new EffectWriter(10_000, 0);
-    writer.granted(18, claims, row);
-    const ends = [1, writer.at];
-    writer.renewed(18, 301, claims, row, true);
-    ends.push(writer.at);
+    const made = fc.sample(claim, { numRuns: 60, seed: 7 }).map((one) => ({
+      ...one,
+      key: one.key.slice(0, 40),
+      owner: one.owner.slice(0, 9),
+      metadata: one.metadata.slice(0, 9),
+    }));
+    const writer = new EffectWriter(60 * EFFECT_BYTES_MAX, 0);
+    const ends = [1];
+    for (const one of made) {
+      write(writer, one);
+      ends.push(writer.at);
+    }
     for (let end = 0; end < writer.at; end++) {
       if (ends.includes(end)) expect(readAll(writer.bytes, 0, end)).toHaveLength(ends.indexOf(end));
       else expect(() => readAll(writer.bytes, 0, end)).toThrow(JournalError);

@@ -156,6 +156,8 @@ export interface Taken {
   readonly flags: number;
   readonly receivedAt: number;
   readonly socket: PeerSocket;
+  /** As it was; its bytes are gone. */
+  readonly op: Op;
 }
 
 /** The owner's routing, lanes and connections. */
@@ -165,6 +167,8 @@ export class Owner {
   readonly taken: Taken[] = [];
   readonly peers = new InboundPeers();
   readonly logged: string[] = [];
+  /** Connections over which something may have stood. */
+  readonly gone: number[] = [];
   readonly context: PeerContext;
   /** By process, what it said last; and how often anything was said. */
   readonly wanted = new Map<string, number[]>();
@@ -191,12 +195,14 @@ export class Owner {
       },
       routing: {
         slots: SLOTS,
+        connectionGone: (connection) => void this.gone.push(connection),
         submitForwarded: (op, term) => {
           if (!this.accept(op, term)) return false;
           const { id, connection, slot, kind, flags, receivedAt } = op;
           const key = Buffer.from(op.bytes.slice(op.keyAt, op.keyAt + op.keyLength)).toString();
           const socket = this.byNumber.get(connection)!;
-          this.taken.push({ id, connection, term, slot, key, kind, flags, receivedAt, socket });
+          const own = Object.assign(new Op(), op);
+          this.taken.push({ id, connection, term, slot, key, kind, flags, receivedAt, socket, op: own });
           return true;
         },
       },
@@ -214,9 +220,9 @@ export class Owner {
   }
 
   /** A lane's answers, in one group. */
-  answer(socket: PeerSocket, ids: readonly number[], status = 201): void {
+  answer(socket: PeerSocket, ids: readonly number[], status = 201, code = 0): void {
     const out = new AnswerBytes();
-    for (const id of ids) writeAnswer(out, Object.assign(new Answer(), { id, status }));
+    for (const id of ids) writeAnswer(out, Object.assign(new Answer(), { id, status, code }));
     socket.answers(out, 0, out.length);
   }
 

@@ -4,12 +4,14 @@ import { openApiText } from '../../src/protocol/openapi.ts';
 
 interface Call {
   parameters?: { name: string; required?: boolean }[];
+  security?: unknown;
   responses?: Record<string, unknown>;
 }
 
 interface Document {
   openapi: string;
   info: { version: string };
+  security: unknown;
   paths: Record<string, Record<string, Call>>;
   components: {
     schemas: Record<string, { properties?: Record<string, unknown>; additionalProperties?: unknown }>;
@@ -42,6 +44,18 @@ test('names version and every call', () => {
     '/metrics',
   ]) {
     expect(document.paths).toHaveProperty([path]);
+  }
+});
+
+test('keys are asked for everywhere, if at all, but for the health of the process', () => {
+  expect(document.security).toEqual([{ key: [] }, {}]);
+  for (const [path, methods] of Object.entries(document.paths)) {
+    const isOpen = path === '/healthz' || path === '/readyz';
+    for (const [method, { security, responses }] of Object.entries(methods)) {
+      if (method === 'parameters') continue;
+      expect([path, security]).toEqual([path, isOpen ? [] : undefined]);
+      expect('401' in responses!).toBe(!isOpen);
+    }
   }
 });
 

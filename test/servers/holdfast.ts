@@ -30,6 +30,8 @@ export interface ServerOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Node's own flags, such as --cpu-prof. */
   readonly nodeArgs?: readonly string[];
+  /** What to ask it with whether it serves, when `args` say that it has keys. */
+  readonly apiKey?: string;
 }
 
 export interface Ended {
@@ -113,12 +115,12 @@ export class HoldfastServer {
   }
 
   /** Resolves once a lock can be taken, which is when some process owns the slots. */
-  async serving(): Promise<void> {
+  async serving(apiKey?: string): Promise<void> {
     const until = Date.now() + READY_MS;
     for (let i = 0; Date.now() < until; i++) {
       const path = `${this.url}/v1/locks/is-it-serving-${i % 64}/verify`;
       const body = JSON.stringify({ fencingToken: 1 });
-      const headers = { 'content-type': 'application/json' };
+      const headers = { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` };
       const answer = await fetch(path, { method: 'POST', body, headers }).catch(() => undefined);
       if (answer?.status === 200 && i >= 64) return;
       if (answer?.status !== 200) await pause(20);
@@ -168,7 +170,7 @@ export async function startHoldfast(options: ServerOptions): Promise<HoldfastSer
   const server = await spawnHoldfast(options);
   try {
     await server.listening();
-    await server.serving();
+    await server.serving(options.apiKey);
   } catch (error) {
     await server.kill();
     throw error;

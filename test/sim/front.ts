@@ -46,6 +46,8 @@ export interface FrontHost {
   defer(run: () => void): void;
   /** Hands a sealed batch to a lane's thread. */
   submit(lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void): void;
+  /** Nobody is at this connection any more. */
+  gone(connection: number): void;
   want(slots: Uint16Array): void;
   reach(reachable: boolean): void;
   /** The earliest moment from which a late answer can be held against anybody: after pauses. */
@@ -96,6 +98,7 @@ export class Front implements ConnectionHost {
     const gate = {
       send: (lane: number, buffer: ArrayBuffer, length: number, seen: number, taken: () => void) =>
         host.submit(lane, buffer, length, seen, taken),
+      gone: (connection: number) => host.gone(connection),
     };
     const { slots, hashKey, shards, process, requestTimeoutMs, lanes } = settings;
     const { clock } = host;
@@ -321,6 +324,7 @@ export class Front implements ConnectionHost {
       },
       routing: {
         slots,
+        connectionGone: (connection) => routing.connectionGone(connection),
         submitForwarded: (op, term) => {
           const ageMsMax = Math.min(LIMITS.peerSilenceMs, requestTimeoutMs / 2) + AGE_SLACK_MS;
           // What a socket says itself, because it is over, came in no frame.

@@ -258,6 +258,8 @@ export class SimProcess implements Station {
             run,
           ),
         submit: (lane, buffer, length, seen, taken) => this.#submit(lane, buffer, length, seen, taken),
+        gone: (connection) =>
+          this.lanes.forEach((to) => this.#tell(to, 'hears who is gone', () => to.lane.gone(connection))),
         want: (wanted) =>
           this.lanes.forEach((to) => this.#tell(to, 'hears what is wanted', () => to.lane.want(wanted))),
         reach: (reachable) =>
