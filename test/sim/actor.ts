@@ -104,15 +104,17 @@ export class Actor {
     if (wish.waitMs > 0) this.#fidget(asking);
   }
 
-  /** While it waits: it takes the wait back, or asks once more with the same token. */
+  /** While it waits: it takes the wait back, or asks once more with the same token, perhaps in its place. */
   #fidget(asking: Asking): void {
     const { random } = this.#client;
     const what = random.next();
-    if (what > 0.25) return;
+    if (what > 0.3) return;
     this.#client.after(random.between(0, this.#wish.waitMs), () => {
       if (this.#asking !== asking) return;
-      if (what < 0.15) asking.cancel();
-      else if (this.#isFresh && !this.#claim!.isMade) this.#acquire();
+      if (what < 0.12) return asking.cancel();
+      if (!this.#isFresh || this.#claim!.isMade) return;
+      this.#acquire();
+      if (what < 0.22) this.#client.after(random.between(0, 8), () => asking.cancel());
     });
   }
 

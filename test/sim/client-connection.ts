@@ -172,13 +172,13 @@ export class ClientConnection implements Connection {
 
   #wait(frame: Frame, index: number, pending: Pending): void {
     const host = this.#host;
-    let isOver = false;
-    let handle: Handle | undefined;
+    const wait: { handle: Handle | undefined; isOver: boolean } = { handle: undefined, isOver: false };
     const complain = (what: string) =>
       host.complain(`an answer (${what}) to a wait that is over or was not taken: ${pending.text}`);
     const end = (what: string, told: Reply) => {
+      const { handle, isOver } = wait;
       if (isOver || handle === undefined) return complain(what);
-      isOver = true;
+      wait.isOver = true;
       if (this.#closed) return complain(`${what}, its client is gone`);
       const late = this.#lateBy(pending);
       if (late > 0) host.complain(`answered ${late.toFixed(0)} ms too late: wait ${pending.text}`);
@@ -189,7 +189,7 @@ export class ClientConnection implements Connection {
     const target: Target = {
       interim: (source, at) => {
         const told = readReply(source, at);
-        if (isOver || handle === undefined || this.#closed) return complain('its place');
+        if (wait.isOver || wait.handle === undefined || this.#closed) return complain('its place');
         if (told.status >= FINAL_STATUS_MIN || told.queueLength < 1) complain(JSON.stringify(told));
         pending.reply(told);
       },
@@ -200,8 +200,9 @@ export class ClientConnection implements Connection {
       },
       refused: (code) => end(code, refusal(code)),
     };
-    handle = host.standing.submit(op, target);
+    const handle = host.standing.submit(op, target);
     if (handle === undefined) return pending.reply(refusal('overloaded'));
+    wait.handle = handle;
     this.#waits.set(handle, pending);
     const handles = this.#handles.get(frame) ?? new Map<number, Handle>();
     this.#handles.set(frame, handles.set(index, handle));

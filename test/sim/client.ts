@@ -138,7 +138,12 @@ export class Client {
 
   /** Asks in the next frame, which leaves within a few ms. */
   ask(asked: Asked, told: Told): Asking {
-    const queued: Queued = { asked, told, isCancelled: false, cancel: () => void (queued.isCancelled = true) };
+    const queued: Queued = {
+      asked,
+      told,
+      isCancelled: false,
+      cancel: () => void (queued.isCancelled = true),
+    };
     this.#queue.push(queued);
     if (this.#queue.length === 1) {
       this.#scheduler.after(
@@ -168,17 +173,20 @@ export class Client {
     const patience = patient ? waitMs + this.requestTimeoutMs + 3_500 : this.random.between(50, 3_000);
     const records: OpRecord[] = [];
     const open = new Set<number>();
+    const unheard = (index: number) => {
+      records[index].unheardAt = Math.min(records[index].unheardAt, this.now);
+    };
     const told = (index: number, reply: Reply | undefined) => {
       const record = records[index];
       if (reply?.status === 100) {
         if (open.has(index)) record.queuedAt = Math.min(record.queuedAt, this.now);
         return;
       }
-      if (!open.delete(index)) return void (record.isUnheard = true);
+      if (!open.delete(index)) return unheard(index);
       if (open.size === 0) this.#open.delete(giveUp);
       const unknown = reply === undefined || reply.code === 'outcome_unknown';
       if (!unknown) this.#record(record, reply);
-      else if (reply !== undefined) record.isUnheard = true;
+      else if (reply !== undefined) unheard(index);
       this.#scheduler.note(`${describe(record)} ${JSON.stringify(reply ?? 'time-out')}`);
       queue[index].told(unknown ? undefined : reply, record, sentLocal);
     };
@@ -189,7 +197,7 @@ export class Client {
       requests,
       reply: (index, reply) =>
         void this.#scheduler.after(0, `${this.name} hears`, () => told(index, reply), this.domain),
-      lost: (index) => void (records[index].isUnheard = true),
+      lost: unheard,
     });
     for (const [index, request] of requests.entries()) {
       const record = this.#newRecord(request, patience, way);
@@ -250,7 +258,7 @@ export class Client {
       after,
       wire,
       copies,
-      isUnheard: false,
+      unheardAt: Infinity,
       queuedAt: Infinity,
       cancelledAt: Infinity,
     };

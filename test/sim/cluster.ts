@@ -329,7 +329,7 @@ export class Cluster {
     const label = `front receives ${requests.length} ops of ${client} on ${wire.number}`;
     this.#reach(random, wire, label, extraMs, (alive) => {
       // Nobody listens there, which a load balancer says at once.
-      if (!alive) return void requests.forEach((_, index) => reply(index, refusal('moving'), false));
+      if (!alive) return void requests.forEach((_, index) => reply(index, refusal('draining'), false));
       wire.connection ??= process!.connect();
       wire.connection.receive(frame);
     });

@@ -14,7 +14,6 @@ import { Reachability } from '../../src/front/reachability.ts';
 import { Buffers } from '../../src/lane/buffers.ts';
 import type { LaneMessage } from '../../src/lane/messages.ts';
 import { LIMITS } from '../../src/limits.ts';
-import { Kind, OpFlag } from '../../src/op.ts';
 import { Peers } from '../../src/peers/peers.ts';
 import type { OpenWire } from '../../src/peers/wire.ts';
 import type { HashKey } from '../../src/slots/hash.ts';
@@ -327,9 +326,7 @@ export class Front implements ConnectionHost {
         connectionGone: (connection) => routing.connectionGone(connection),
         submitForwarded: (op, term) => {
           const ageMsMax = Math.min(LIMITS.peerSilenceMs, requestTimeoutMs / 2) + AGE_SLACK_MS;
-          // What a socket says itself, because it is over, came in no frame.
-          const isOwn = op.kind === Kind.cancel && (op.flags & OpFlag.resumed) !== 0;
-          if (honestClocks && !isOwn) audit.offered(op.connection, op.id, this.#frameAgeMs, ageMsMax);
+          audit.offered(op.connection, op.id, this.#frameAgeMs, honestClocks ? ageMsMax : Infinity);
           return routing.submitForwarded(op, term);
         },
       },

@@ -62,8 +62,8 @@ export interface OpRecord {
   readonly wire: number;
   /** Copies of the request that the network may deliver beside the first. */
   copies: number;
-  /** An answer to it was lost, came too late, or said that nobody knows. */
-  isUnheard: boolean;
+  /** When an answer to it was lost, came too late, or said that nobody knows; Infinity: never. */
+  unheardAt: number;
   /** A wait: when its client was first told that it is queued, and when it took the wait back. Infinity: never. */
   queuedAt: number;
   cancelledAt: number;

@@ -181,8 +181,7 @@ class EntryReader {
 
   #take(length: number): Buffer {
     const end = this.#at + length;
-    if (end > this.#bytes.length)
-      throw new RangeError(`the entry ends at ${this.#bytes.length}, not ${end}`);
+    if (end > this.#bytes.length) throw new RangeError(`the entry ends at ${this.#bytes.length}, not ${end}`);
     const taken = this.#bytes.subarray(this.#at, end);
     this.#at = end;
     return taken;

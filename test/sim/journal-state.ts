@@ -46,6 +46,8 @@ export interface Idle {
   readonly wait: Wait;
   readonly from: number;
   to: number;
+  /** When its slot came to its last owner: who waits has time from then on to come back. */
+  graceFrom: number;
 }
 
 /** Who wrote an effect, and when. */
@@ -55,7 +57,10 @@ export interface Writer {
   readonly since: number;
 }
 
-interface Row extends Pick<JournalRow, 'name' | 'token' | 'mode' | 'limit' | 'lockDelayMs' | 'stub' | 'batch'> {
+interface Row extends Pick<
+  JournalRow,
+  'name' | 'token' | 'mode' | 'limit' | 'lockDelayMs' | 'stub' | 'batch'
+> {
   readonly lock: Lock;
   number: number;
   grant: Grant | undefined;
@@ -96,11 +101,12 @@ export class JournalState {
     this.#complain = complain;
   }
 
-  /** Another term, which was not handed the slot, begins every TTL anew. */
-  takenOver(slot: number, at: number): void {
+  /** The slot has another owner. One that was not handed it begins every TTL anew. */
+  takenOver(slot: number, at: number, isHanded: boolean): void {
     for (const lock of this.#locks.values()) {
       if (lock.slot !== slot) continue;
-      for (const { grant } of lock.holders) grant!.takenOverAt = at;
+      if (lock.idle !== undefined) lock.idle.graceFrom = at;
+      if (!isHanded) for (const { grant } of lock.holders) grant!.takenOverAt = at;
     }
   }
 
@@ -218,7 +224,8 @@ export class JournalState {
     let places = lock.holders.size;
     for (const waiter of ahead) {
       places++;
-      const mayGo = row.mode === SEMAPHORE ? places < row.limit : row.mode === SHARED && waiter.mode === SHARED;
+      const mayGo =
+        row.mode === SEMAPHORE ? places < row.limit : row.mode === SHARED && waiter.mode === SHARED;
       if (mayGo) continue;
       const text = `${name} was granted to ${row.wait?.number ?? 'a try'} (${number}) before ${waiter.number}, which had waited for longer`;
       this.#complain('queue', text);
@@ -296,10 +303,12 @@ export class JournalState {
     const { idle } = lock;
     const [first] = lock.waiters;
     const wait =
-      first !== undefined && lock.delay === undefined && isBeside(first, lock.holders) ? first.wait : undefined;
+      first !== undefined && lock.delay === undefined && isBeside(first, lock.holders)
+        ? first.wait
+        : undefined;
     if (idle?.wait === wait) return;
     if (idle !== undefined) idle.to = at;
-    lock.idle = wait === undefined ? undefined : { wait, from: at, to: Infinity };
+    lock.idle = wait === undefined ? undefined : { wait, from: at, to: Infinity, graceFrom: at };
     if (lock.idle !== undefined) this.idles.push(lock.idle);
   }
 }

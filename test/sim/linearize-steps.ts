@@ -53,7 +53,8 @@ function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[], isQue
     if (token !== '' && sawGrant) tokens.add(token);
     for (const { owner } of holders) tokens.add(byOwner.get(owner) ?? '');
     // Held by anybody.
-    if (status === 409 && holders.length === 0 && !isQueued) for (const claim of claims) tokens.add(claim.token);
+    if (status === 409 && holders.length === 0 && !isQueued)
+      for (const claim of claims) tokens.add(claim.token);
   }
   return tokens;
 }
@@ -108,7 +109,8 @@ function ordersOf(ops: readonly OpRecord[], granted: ReadonlySet<string>): Map<n
       }
       if (!isMaybe(at) || (at.op !== 'force' && !granted.has(at.token))) continue;
       if (isAnswered(op)) orders.get(at.id)!.before.push(op.id);
-      else if (isMaybe(op) && (op.op === 'force' || granted.has(op.token))) orders.get(at.id)!.before.push(-op.id);
+      else if (isMaybe(op) && (op.op === 'force' || granted.has(op.token)))
+        orders.get(at.id)!.before.push(-op.id);
     }
   }
   return orders;

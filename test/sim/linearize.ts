@@ -235,9 +235,7 @@ class Search {
         if (seen.status === 201 && !this.#waits.has(token)) return false;
         return seen.status < 300 && isHolder && seen.fencingToken === this.#fenceOf.get(token);
       case 'renew':
-        return seen.status === 410
-          ? !isHolder
-          : isHolder && seen.fencingToken === this.#fenceOf.get(token);
+        return seen.status === 410 ? !isHolder : isHolder && seen.fencingToken === this.#fenceOf.get(token);
       case 'release':
         return seen.status === 410 && !isHolder;
       case 'get':
@@ -273,7 +271,11 @@ class Search {
         (holder) => fencingToken === 0 || this.#fenceOf.get(holder) === fencingToken,
       );
       if (meant.length === 0 || (seen !== undefined && seen.released < meant.length)) return undefined;
-      return { holders: holders.filter((one) => !meant.includes(one)), ended: including(ended, meant), fence };
+      return {
+        holders: holders.filter((one) => !meant.includes(one)),
+        ended: including(ended, meant),
+        fence,
+      };
     }
     if ((kind !== 'release' && kind !== 'expire') || seen?.status === 410) return undefined;
     if (holders.includes(token))

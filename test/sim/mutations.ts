@@ -5,29 +5,10 @@
  * there any more fails the test: the mutation has to be brought along when the
  * code moves.
  */
-import type { ProfileName } from './profiles.ts';
+import type { Mutation } from './mutation.ts';
+import { WAIT_MUTATIONS } from './mutations-of-waits.ts';
 
-interface Edit {
-  readonly name: string;
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-  /** A second place in the same file. */
-  readonly also?: { readonly find: string; readonly replace: string };
-}
-
-/** Found within so many seeds, in the profile where it shows soonest. */
-interface BySeeds {
-  readonly profile: ProfileName;
-  readonly seeds: number;
-}
-
-/** Found by the tests of this file. */
-interface ByTests {
-  readonly tests: string;
-}
-
-export type Mutation = Edit & (BySeeds | ByTests);
+export type { Mutation };
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -394,4 +375,5 @@ export const MUTATIONS: readonly Mutation[] = [
     profile: 'isolation',
     seeds: 10,
   },
+  ...WAIT_MUTATIONS,
 ];

@@ -47,6 +47,8 @@ export interface Profile {
   readonly store: NetworkFaults;
   readonly clients: ClientNetwork;
   readonly peers: PeerFaults;
+  /** What fails is no reason for anything to be late. */
+  readonly prompt?: boolean;
   /** Machines that have a process from the start. */
   readonly machinesAtFirst?: number;
   /** Per message between two threads of a process: it takes long. */
@@ -57,6 +59,9 @@ export interface Profile {
   readonly waits?: number;
   /** Instead of the default. */
   readonly requestTimeoutMs?: number;
+  readonly reattachMs?: number;
+  /** How long it may take until a wait has found its place again, in ms. */
+  readonly resumedMs?: number;
   /** How often what dead terms left is deleted, in ms. */
   readonly sweepEveryMs?: number;
   /** Instead of a time that is longer than any run has patience for. */
@@ -106,7 +111,14 @@ const FLAKY_PEERS: PeerFaults = {
 };
 
 export const PROFILES = {
-  calm: { faults: {}, everyMs: 1_000, store: CALM, clients: CALM_CLIENTS, peers: CALM_PEERS },
+  calm: {
+    faults: {},
+    everyMs: 1_000,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    prompt: true,
+  },
   /** Nothing fails: processes come and go, and slots with them. */
   moves: {
     faults: { stop: 3, join: 2 },
@@ -114,6 +126,7 @@ export const PROFILES = {
     store: CALM,
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
+    prompt: true,
     machinesAtFirst: 1,
     settleMs: 100,
   },
@@ -187,6 +200,19 @@ export const PROFILES = {
     store: CALM,
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
+  },
+  /** Only the ways between processes break, and waits have time to find their places again. */
+  links: {
+    faults: { breakPeers: 1 },
+    everyMs: 1_500,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    prompt: true,
+    waits: 0.8,
+    // A break is heard of at once, or noticed by the silence.
+    resumedMs: 4_000,
+    reattachMs: 10_000,
   },
   /** Queues whose owners change, and whose clients and ways to them are lost. */
   waits: {

@@ -70,7 +70,14 @@ const EVENTS_MAX = 2_000_000;
 export const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
 
 /** Faults during which every thread that lives goes on, and every store answers. */
-const ATTENTIVE: ReadonlySet<string> = new Set<keyof Faults>(['kill', 'stop', 'join', 'endLease', 'breakPeers', 'cutPeers']);
+const ATTENTIVE: ReadonlySet<string> = new Set<keyof Faults>([
+  'kill',
+  'stop',
+  'join',
+  'endLease',
+  'breakPeers',
+  'cutPeers',
+]);
 
 const ISOLATED_AFTER_MS = LIMITS.isolatedAfterMs;
 const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
@@ -79,7 +86,7 @@ const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
  * Bounds that a run of seconds would never reach are drawn per seed, so that
  * checkpoints, truncation and sweeping take part. The code reads LIMITS at use.
  */
-function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs }: Profile): void {
+function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs, reattachMs }: Profile): void {
   limits.journalBytesMax = random.pick([64 * 1024 * 1024, 20_000, 5_000, 1_000]);
   limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
   limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
@@ -98,6 +105,7 @@ function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs }:
   limits.peerRequestsMax = random.pick([131_072, 131_072, 6]);
   limits.peerBacklogBytesMax = random.pick([16 * 1024 * 1024, 2_000]);
   limits.reattachMs = random.pick([5_000, 1_500, 10_000]);
+  if (reattachMs !== undefined) limits.reattachMs = reattachMs;
 }
 
 /** Bounds at which requests are shed, which must not be in the way when all is well. */
@@ -145,7 +153,9 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
     ...checkHistory(history, { honestClocks, requestTimeoutMs }),
     ...checkStores(cluster.stores, history, {
       honestClocks,
-      prompt: name === 'calm' || name === 'moves',
+      prompt: profile.prompt ?? false,
+      still: name === 'calm',
+      resumedMs: profile.resumedMs,
       attentive: Object.keys(profile.faults).every((fault) => ATTENTIVE.has(fault)),
       wellFrom,
     }),

@@ -40,6 +40,10 @@ export interface AuditOptions {
   readonly honestClocks: boolean;
   /** Nothing failed and nobody stood still. */
   readonly prompt: boolean;
+  /** Nor did owners change. */
+  readonly still?: boolean;
+  /** How long it may take until a wait has found its place again, in ms. */
+  readonly resumedMs?: number | undefined;
   /** Stores always answered and no thread stood still. */
   readonly attentive?: boolean;
   /** From when on all is well. */
@@ -61,7 +65,8 @@ export function checkStores(
   const audits = stores.map((store) => new StoreAudit(store, violations));
   const locks = audits.map((audit) => audit.run());
   const grants = new Map<string, Grant>();
-  for (const grant of locks.flatMap((of) => of.grants)) grants.set(`${grant.name} ${grant.fencingToken}`, grant);
+  for (const grant of locks.flatMap((of) => of.grants))
+    grants.set(`${grant.name} ${grant.fencingToken}`, grant);
   for (const op of history.ops) checkAcknowledged(op, grants, history, violations);
   checkRefused(grants, history, violations);
   for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
@@ -127,8 +132,7 @@ class StoreAudit {
         this.#violate('one owner', applied, `${text} while its owner lived`);
     }
     const isDirect = before.owner === null && before.next === now.owner;
-    if (now.owner !== null && now.owner !== before.owner && !isDirect)
-      this.#locks.takenOver(slot, applied.at);
+    if (now.owner !== null && now.owner !== before.owner) this.#locks.takenOver(slot, applied.at, isDirect);
     if (before.owner === null && before.next !== null && this.#terms.has(before.next)) {
       if (now.owner !== before.next)
         this.#violate('one owner', applied, `${text} while the term that it was given to lived`);

@@ -14,7 +14,7 @@ export const NAMES = [...HOT, ...COOL, ...CROWDS];
 /** Of these claims are ended by force now and then. */
 export const FORCED = ['grüße', 'rw/2', 'places/3'];
 
-const WAITS_MS = [200, 800, 2_500, 5_000];
+const WAITS_MS = [200, 800, 2_500, 5_000, 12_000];
 const LOCK_DELAYS_MS = [100, 400, 1_000];
 
 /** The longest that anybody waits. */
