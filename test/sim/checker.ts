@@ -49,7 +49,6 @@ function endForced(ops: readonly OpRecord[], claims: readonly Claim[], strayMs: 
       if (claim.firstSentAt > until) continue;
       const at = Math.max(sentAt, claim.firstSentAt);
       claim.releaseSentAt = Math.min(claim.releaseSentAt, at);
-      claim.ownedUntilAtLeast = Math.min(claim.ownedUntilAtLeast, at);
       claim.promisedUntil = Math.min(claim.promisedUntil, at);
       claim.beliefs = claim.beliefs
         .filter(({ from }) => from < at)
