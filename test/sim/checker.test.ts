@@ -38,6 +38,7 @@ class Script {
       client: 'c',
       mode: 'exclusive',
       limit: 0,
+      session: '',
       isMade: false,
       firstSentAt: 0,
       fencingToken: 0,

@@ -5,7 +5,13 @@
  */
 import type { ErrorCode } from '../../src/errors.ts';
 import type { Connection, Connections } from '../../src/front/connections.ts';
-import type { Handle, Taker, Target } from '../../src/front/coordination.ts';
+import {
+  type Coordinators,
+  type Handle,
+  type Taker,
+  takerOf,
+  type Target,
+} from '../../src/front/coordination.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Op } from '../../src/op.ts';
 import { type AnswerBytes, FINAL_STATUS_MIN } from '../../src/protocol/answer.ts';
@@ -18,8 +24,8 @@ export interface ConnectionHost {
   readonly draining: boolean;
   /** Clocks of all processes only drift. */
   readonly honestClocks: boolean;
-  /** Who takes waits. */
-  readonly standing: Taker;
+  /** Who takes what is more than one op. */
+  readonly coordinators: Coordinators;
   now(): number;
   submit(op: Op): void;
   /** The earliest moment from which a late answer can be held against anybody: after pauses. */
@@ -39,7 +45,7 @@ export interface Frame {
 interface Pending {
   readonly receivedAt: number;
   /** What it may take beside the request time-out. */
-  readonly waitMs: number;
+  readonly longerMs: number;
   readonly text: string;
   readonly reply: (reply: Reply) => void;
 }
@@ -50,7 +56,7 @@ interface Pending {
  * the owner, and both look only now and then.
  */
 const SLACK_MS = Math.max(LIMITS.stallMs, 500) + 300;
-/** The same of a wait whose time is over: what a front sweeps with, and how often it does. */
+/** The same of what a front puts together: what it sweeps with, and how often it does. */
 const WAIT_SLACK_MS = 1_000 + 500;
 /** What an answer may say of the wait, too much and too little: rounding, clock rates, one turn of the loop. */
 const WAITED_MORE_MS = 5;
@@ -62,7 +68,7 @@ export class ClientConnection implements Connection {
   readonly #host: ConnectionHost;
   readonly #number: number;
   readonly #pending = new Map<number, Pending>();
-  /** Waits by frame and place in it, and by themselves. */
+  /** Waits, and what sessions are asked for, by frame and place in it, and by themselves. */
   readonly #handles = new Map<Frame, Map<number, Handle>>();
   readonly #waits = new Map<Handle, Pending>();
   #refused: { id: number; code: ErrorCode }[] = [];
@@ -92,10 +98,11 @@ export class ClientConnection implements Connection {
       }
       fillOp(op, request);
       op.receivedAt = receivedAt;
-      const text = `${request.op} ${request.name} ${request.token}`;
-      const pending = { receivedAt, waitMs: request.waitMs, text, reply };
-      if (op.isStanding) this.#wait(frame, index, pending);
-      else this.#submit(pending);
+      const text = `${request.op} ${request.name || request.session} ${request.token}`;
+      const taker = takerOf(op, host.coordinators);
+      if (taker === undefined) this.#submit({ receivedAt, longerMs: 0, text, reply });
+      else
+        this.#coordinate(frame, index, { receivedAt, longerMs: this.#longerMs(request), text, reply }, taker);
     }
   }
 
@@ -170,7 +177,13 @@ export class ClientConnection implements Connection {
     this.#host.submit(op);
   }
 
-  #wait(frame: Frame, index: number, pending: Pending): void {
+  /** The steps of a session that come after a wait have a time-out of their own. */
+  #longerMs({ waitMs, session }: Request): number {
+    const steps = session === '' || waitMs === 0 ? 0 : this.#host.requestTimeoutMs;
+    return waitMs + steps + WAIT_SLACK_MS;
+  }
+
+  #coordinate(frame: Frame, index: number, pending: Pending, taker: Taker): void {
     const host = this.#host;
     const wait: { handle: Handle | undefined; isOver: boolean } = { handle: undefined, isOver: false };
     const complain = (what: string) =>
@@ -200,7 +213,7 @@ export class ClientConnection implements Connection {
       },
       refused: (code) => end(code, refusal(code)),
     };
-    const handle = host.standing.submit(op, target);
+    const handle = taker.submit(op, target);
     if (handle === undefined) return pending.reply(refusal('overloaded'));
     wait.handle = handle;
     this.#waits.set(handle, pending);
@@ -208,11 +221,10 @@ export class ClientConnection implements Connection {
     this.#handles.set(frame, handles.set(index, handle));
   }
 
-  #lateBy({ receivedAt, waitMs }: Pending): number {
+  #lateBy({ receivedAt, longerMs }: Pending): number {
     const { requestTimeoutMs } = this.#host;
     const from = Math.max(receivedAt, this.#host.undisturbedSince());
-    const slack = SLACK_MS + (waitMs > 0 ? waitMs + WAIT_SLACK_MS : 0);
-    return this.#host.now() - from - requestTimeoutMs - slack;
+    return this.#host.now() - from - requestTimeoutMs - SLACK_MS - longerMs;
   }
 
   #end(id: number, what: string): Pending | undefined {

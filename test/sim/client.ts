@@ -6,7 +6,16 @@ import type { Clock } from '../../src/clock.ts';
 import { OpFlag } from '../../src/op.ts';
 import { describe } from './checker.ts';
 import type { Frame } from './client-connection.ts';
-import { type Claim, type History, type OpName, type OpRecord, PLAIN, type Wish } from './history.ts';
+import {
+  type Claim,
+  type History,
+  type OpName,
+  type OpRecord,
+  PLAIN,
+  type SessionOpName,
+  type SessionRecord,
+  type Wish,
+} from './history.ts';
 import type { Random } from './random.ts';
 import type { Reply, Request } from './request.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
@@ -111,20 +120,19 @@ export class Client {
     this.#timers.after(delayMs, run);
   }
 
-  newClaim(name: string, { mode, limit, waitMs }: Wish = PLAIN): Claim {
+  newClaim(name: string, { mode, limit, waitMs, session }: Wish = PLAIN): Claim {
     const { random } = this;
-    // Both spellings of a token: a UUID, which travels as 16 bytes, and characters.
-    const hex = random.hex(16);
-    const uuid = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-    const isUuid = random.chance(0.5);
+    const token = this.newToken();
+    const isMade = waitMs > 0 && session === '' && !token.startsWith('t~') && random.chance(0.3);
     const claim: Claim = {
-      token: isUuid ? uuid : `t~${hex.slice(0, 24)}`,
+      token,
       owner: `${this.name}:${++this.#claims}`,
       name,
       client: this.name,
       mode,
       limit,
-      isMade: waitMs > 0 && isUuid && random.chance(0.3),
+      session,
+      isMade,
       firstSentAt: this.now,
       fencingToken: 0,
       promisedUntil: 0,
@@ -134,6 +142,13 @@ export class Client {
     };
     this.history.addClaim(claim);
     return claim;
+  }
+
+  /** Of a claim or a session. In both spellings: a UUID, which travels as 16 bytes, and characters. */
+  newToken(): string {
+    const hex = this.random.hex(16);
+    const uuid = `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+    return this.random.chance(0.5) ? uuid : `t~${hex.slice(0, 24)}`;
   }
 
   /** Asks in the next frame, which leaves within a few ms. */
@@ -154,6 +169,47 @@ export class Client {
       );
     }
     return { cancel: () => queued.cancel() };
+  }
+
+  /** Asks for something of a session, in a frame of its own. `told`: undefined: the outcome is unknown. */
+  askSession(
+    op: SessionOpName,
+    session: string,
+    ttlMs: number,
+    told: (reply: Reply | undefined, sentLocal: number) => void,
+  ): void {
+    const sentLocal = this.clock.now();
+    const patienceMs = this.requestTimeoutMs + 3_500;
+    const what: SessionRecord = {
+      client: this.name,
+      session,
+      op,
+      sentAt: this.now,
+      patienceMs,
+      endedAt: Infinity,
+      status: 0,
+      code: '',
+    };
+    this.history.sessionOps.push(what);
+    let isOpen = true;
+    const end = (reply: Reply | undefined) => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#open.delete(giveUp);
+      const unknown = reply === undefined || reply.code === 'outcome_unknown';
+      if (!unknown) Object.assign(what, { endedAt: this.now, status: reply.status, code: reply.code });
+      this.#scheduler.note(`${this.name} ${op} of ${session}: ${JSON.stringify(reply ?? 'time-out')}`);
+      told(unknown ? undefined : reply, sentLocal);
+    };
+    const giveUp = () => end(undefined);
+    const nothing = { name: '', token: '', owner: '', fencingToken: 0, flags: 0, metadata: '' };
+    this.#transport.send({
+      requests: [{ op, ...nothing, ...PLAIN, session, ttlMs }],
+      reply: (_, reply) => void this.#scheduler.after(0, `${this.name} hears`, () => end(reply), this.domain),
+      lost: () => undefined,
+    });
+    this.#open.add(giveUp);
+    this.after(patienceMs, giveUp);
   }
 
   /** Its connections are cut: nobody knows what becomes of what it asked. */
@@ -200,7 +256,7 @@ export class Client {
       lost: unheard,
     });
     for (const [index, request] of requests.entries()) {
-      const record = this.#newRecord(request, patience, way);
+      const record = this.#newRecord(queue[index].asked.op, request, patience, way);
       records.push(record);
       open.add(index);
       queue[index].cancel = () => {
@@ -229,18 +285,18 @@ export class Client {
     };
   }
 
-  #flags({ waitMs }: Wish, claim: Claim | undefined): number {
+  #flags({ waitMs, session }: Wish, claim: Claim | undefined): number {
     const flags = this.random.below(4);
-    if (waitMs === 0) return flags;
+    if (waitMs === 0 && session === '') return flags;
     return claim?.isMade ? flags | OpFlag.madeToken : flags & ~OpFlag.madeToken;
   }
 
-  #newRecord(request: Request, patienceMs: number, { wire, copies }: Way): OpRecord {
-    const { op, name, token, fencingToken, mode, limit, waitMs, lockDelayMs } = request;
+  #newRecord(op: OpName, request: Request, patienceMs: number, { wire, copies }: Way): OpRecord {
+    const { name, token, fencingToken, mode, limit, waitMs, lockDelayMs, session } = request;
     const id = this.history.ops.length + 1;
     const place = `${wire} ${name}`;
-    // A copy may take effect before or after anything else, and so may a wait.
-    const inOrder = wire !== 0 && copies === 0 && waitMs === 0;
+    // A copy may take effect before or after anything else, and so may what is more than one op.
+    const inOrder = wire !== 0 && copies === 0 && waitMs === 0 && session === '';
     const after = inOrder ? (this.#lastOn.get(place) ?? 0) : 0;
     if (inOrder) this.#lastOn.set(place, id);
     const record: OpRecord = {
@@ -250,7 +306,7 @@ export class Client {
       op,
       token,
       fencingToken,
-      wish: { mode, limit, waitMs, lockDelayMs },
+      wish: { mode, limit, waitMs, lockDelayMs, session },
       sentAt: this.now,
       patienceMs,
       endedAt: Infinity,

@@ -55,6 +55,8 @@ export interface FrontHost {
   complain(text: string): void;
 }
 
+type Coordinated = ReturnType<typeof createCoordinators>;
+
 /** As in src/front/front.ts. */
 const WEDGED_MS = 1_000;
 const SWEEP_MS = 100;
@@ -75,7 +77,7 @@ export class Front implements ConnectionHost {
   readonly #settings: FrontSettings;
   readonly #host: FrontHost;
   readonly #routing: Routing;
-  readonly #coordinators: ReturnType<typeof createCoordinators>;
+  readonly coordinators: Coordinated;
   readonly #buffers = new Buffers();
   readonly #peers: Peers;
   readonly #inbound = new InboundPeers();
@@ -116,7 +118,7 @@ export class Front implements ConnectionHost {
     });
     this.#routing.answerWith(this.connections);
     const { connections } = this;
-    this.#coordinators = createCoordinators({ connections, routing: this.#routing, clock, requestTimeoutMs });
+    this.coordinators = createCoordinators({ connections, routing: this.#routing, clock, requestTimeoutMs });
     this.#peers = this.#links(defer);
     this.#reachability = new Reachability((reachable) => {
       host.note(`${process} is ${reachable ? 'reached again' : 'not reached'}`);
@@ -145,9 +147,8 @@ export class Front implements ConnectionHost {
     this.#routing.submit(op);
   }
 
-  /** Who takes waits, and how many of them stand. */
-  get standing(): ReturnType<typeof createCoordinators>['standing'] {
-    return this.#coordinators.standing;
+  get standing(): Coordinated['standing'] {
+    return this.coordinators.standing;
   }
 
   get ownedSlots(): number {

@@ -5,6 +5,8 @@
 import type { ErrorCode } from '../../src/errors.ts';
 
 export type OpName = 'acquire' | 'renew' | 'release' | 'get' | 'verify' | 'force';
+/** What a session itself is asked for. */
+export type SessionOpName = 'open' | 'keepalive' | 'end';
 export type ModeName = 'exclusive' | 'shared' | 'semaphore';
 
 /** A claim as others' answers show it: its owner label and fencing token. */
@@ -35,9 +37,11 @@ export interface Wish {
   /** 0: a try. */
   readonly waitMs: number;
   readonly lockDelayMs: number;
+  /** Id of the session that it is to hang on, '' = none. */
+  readonly session: string;
 }
 
-export const PLAIN: Wish = { mode: 'exclusive', limit: 0, waitMs: 0, lockDelayMs: 0 };
+export const PLAIN: Wish = { mode: 'exclusive', limit: 0, waitMs: 0, lockDelayMs: 0, session: '' };
 
 export interface OpRecord {
   readonly id: number;
@@ -69,6 +73,18 @@ export interface OpRecord {
   cancelledAt: number;
 }
 
+/** A request about a session; they are no requests about locks. */
+export interface SessionRecord {
+  readonly client: string;
+  readonly session: string;
+  readonly op: SessionOpName;
+  readonly sentAt: number;
+  readonly patienceMs: number;
+  endedAt: number;
+  status: number;
+  code: ErrorCode | '';
+}
+
 /** All that is known about one token: a claim that its client tried to get. */
 export interface Claim {
   readonly token: string;
@@ -78,6 +94,7 @@ export interface Claim {
   readonly client: string;
   readonly mode: ModeName;
   readonly limit: number;
+  readonly session: string;
   /** The server made the token of a wait: its client knows it from the answer only. */
   readonly isMade: boolean;
   readonly firstSentAt: number;
@@ -95,6 +112,7 @@ export interface Claim {
 
 export class History {
   readonly ops: OpRecord[] = [];
+  readonly sessionOps: SessionRecord[] = [];
   readonly claims = new Map<string, Claim>();
   /** Connections of clients that are over, and since when: closed by the client, or with their process. */
   readonly closedAt: ReadonlyMap<number, number>;

@@ -48,8 +48,9 @@ function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[], isQue
   for (const { token, fencingToken } of claims) if (fencingToken > 0) tokens.add(token);
   for (const { op, token, seen } of ops) {
     if (seen === undefined) continue;
-    const { status, yes, holders } = seen;
-    const sawGrant = op === 'verify' ? yes : status < 300 || (op === 'acquire' && status === 410);
+    const { status, code, yes, holders } = seen;
+    const sawEnd = op === 'acquire' && code === 'not_held';
+    const sawGrant = op === 'verify' ? yes : status < 300 || sawEnd;
     if (token !== '' && sawGrant) tokens.add(token);
     for (const { owner } of holders) tokens.add(byOwner.get(owner) ?? '');
     // Held by anybody.
@@ -74,8 +75,8 @@ export function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[], isQu
     const sent = { token, fencingToken, from };
     if (isAnswered(op)) add(id, kind, sent, until, { record: op, after });
     if (kind !== 'force' && !granted.has(token)) continue;
-    // Whatever else of it is on the wire; and a wait may have got a claim that had ended when it heard.
-    const hadEnded = op.seen?.status === 410 && op.wish.waitMs > 0;
+    // Whatever else of it is on the wire; and who waits, or has a session, may hear of a claim when it has ended.
+    const hadEnded = op.seen?.status === 410 && (op.wish.waitMs > 0 || op.wish.session !== '');
     if ((op.copies > 0 || hadEnded) && mayChange(op)) add(-id, kind, sent, Infinity);
     else if (isMaybe(op)) add(-id, kind, sent, Infinity, { after, before });
   }

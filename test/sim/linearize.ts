@@ -230,6 +230,8 @@ class Search {
     switch (kind) {
       case 'acquire':
         if (seen.status === 409) return this.#isRefusal(seen.holders, holders) && !isHolder;
+        // Of a session: that is over, whatever became of the claim.
+        if (seen.code === 'session_ended') return !isHolder;
         if (seen.status === 410) return ended.has(token);
         // Of two that wait with one token both may be told that they got it.
         if (seen.status === 201 && !this.#waits.has(token)) return false;
@@ -248,8 +250,7 @@ class Search {
       case 'force':
         if (fencingToken > 0)
           return seen.status === 410 && !holders.some((holder) => this.#fenceOf.get(holder) === fencingToken);
-        // Claims that nobody ever heard of end as well.
-        return holders.length === 0;
+        return seen.released === 0 && holders.length === 0;
       case 'expire':
         return false;
     }
@@ -270,7 +271,9 @@ class Search {
       const meant = holders.filter(
         (holder) => fencingToken === 0 || this.#fenceOf.get(holder) === fencingToken,
       );
-      if (meant.length === 0 || (seen !== undefined && seen.released < meant.length)) return undefined;
+      if (seen === undefined ? meant.length === 0 : seen.released < meant.length) return undefined;
+      // It may have ended claims that nobody ever heard of; those can't be told by their fencing tokens.
+      if (meant.length === 0) return fencingToken > 0 || seen!.released === 0 ? undefined : state;
       return {
         holders: holders.filter((one) => !meant.includes(one)),
         ended: including(ended, meant),

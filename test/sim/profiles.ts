@@ -57,6 +57,8 @@ export interface Profile {
   readonly settleMs?: number;
   /** Share of claims that are waited for; without it runs differ. */
   readonly waits?: number;
+  /** Clients with sessions. */
+  readonly sessions?: number;
   /** Instead of the default. */
   readonly requestTimeoutMs?: number;
   readonly reattachMs?: number;

@@ -1,12 +1,13 @@
 /** An op as a client sends it and what it reads in the answer, and how both lie in the bytes of src/. */
 import { Buffer } from 'node:buffer';
 import { CODES, codeOfWire, type ErrorCode } from '../../src/errors.ts';
-import { Kind, Mode, type Op, OpFlag } from '../../src/op.ts';
+import { Kind, Mode, type Op, OpFlag, SESSION_KEY } from '../../src/op.ts';
 import { Answer, type AnswerBytes, readAnswer, readPlace, Section } from '../../src/protocol/answer.ts';
-import type { OpName, Shown, Wish } from './history.ts';
+import type { OpName, SessionOpName, Shown, Wish } from './history.ts';
 
 export interface Request extends Wish {
-  readonly op: OpName;
+  readonly op: OpName | SessionOpName;
+  /** Of the lock; '' where a session is meant. */
   readonly name: string;
   readonly token: string;
   readonly owner: string;
@@ -32,13 +33,16 @@ export interface Reply {
   readonly queueLength: number;
 }
 
-const KINDS: Readonly<Record<OpName, number>> = {
+const KINDS: Readonly<Record<OpName | SessionOpName, number>> = {
   acquire: Kind.acquire,
   renew: Kind.renew,
   release: Kind.release,
   get: Kind.get,
   verify: Kind.verify,
   force: Kind.force,
+  open: Kind.sessionOpen,
+  keepalive: Kind.sessionRenew,
+  end: Kind.sessionEnd,
 };
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
@@ -46,12 +50,14 @@ const answer = new Answer();
 
 /** All of the op that the client says. */
 export function fillOp(op: Op, request: Request): void {
-  const key = Buffer.from(request.name);
+  const session = tokenBytes(request.session);
+  const isLock = request.name !== '';
+  const key = isLock ? Buffer.from(request.name) : Buffer.from([SESSION_KEY, ...session]);
   const token = tokenBytes(request.token);
   const owner = Buffer.from(request.op === 'acquire' ? request.owner : '');
   const metadata = Buffer.from(request.metadata);
   op.makePlain();
-  op.bytes = Buffer.concat([key, token, owner, metadata]);
+  op.bytes = Buffer.concat([key, token, owner, metadata, session]);
   op.kind = KINDS[request.op];
   op.flags = request.flags & OpFlag.full;
   // Only of tokens that a server could have made, and only where one is made.
@@ -70,6 +76,8 @@ export function fillOp(op: Op, request: Request): void {
   op.limit = request.limit;
   op.waitMs = request.waitMs;
   op.lockDelayMs = request.lockDelayMs;
+  op.sessionAt = op.metadataAt + metadata.length;
+  op.sessionLength = isLock ? session.length : 0;
 }
 
 /** The answer at `at`. */

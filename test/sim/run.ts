@@ -20,7 +20,8 @@ import { Random } from './random.ts';
 import { read } from './reader.ts';
 import { Scheduler } from './scheduler.ts';
 import { checkStores } from './store-audit.ts';
-import { COOL, CROWDS, FORCED, HOT, NAMES, WAIT_MS_MAX, wishesFor } from './wishes.ts';
+import { SessionActor } from './session-actor.ts';
+import { COOL, CROWDS, FORCED, HOT, NAMES, OF_SESSIONS, WAIT_MS_MAX, wishesFor } from './wishes.ts';
 
 export interface RunResult {
   readonly seed: number;
@@ -55,6 +56,8 @@ const SLOW_HOP = 0.001;
 /** Shares of claims that are waited for, and of clients that want a lock that several may hold. */
 const WAITS = [0, 0.3, 0.8];
 const CROWDED = [0, 0.4];
+/** Clients with sessions. */
+const SESSIONS = [0, 0, 2];
 const FORCE_EVERY_MS = 2_500;
 const HANG_UP_EVERY_MS = 6_000;
 const READ_EVERY_MS = 50;
@@ -190,6 +193,13 @@ function load(cluster: Cluster, random: Random, profile: Profile, history: Histo
     read(client, kind.cool === 0 ? HOT : NAMES, READ_EVERY_MS);
     clients.push(client);
   }
+  const sessions = profile.sessions ?? random.fork('sessions').pick(SESSIONS);
+  for (let i = 0; i < sessions; i++) {
+    const client = join(`s${i}`);
+    client.paceMs = Math.min(200, kind.writeEveryMs);
+    for (let j = 0; j < 2; j++) new SessionActor(client, OF_SESSIONS, waits);
+    clients.push(client);
+  }
   if (crowded > 0) {
     const client = join('admin');
     force(client, FORCED, FORCE_EVERY_MS);
@@ -232,6 +242,11 @@ async function live(
   const judged = ({ sentAt, patienceMs }: OpRecord) =>
     patienceMs > SERVED_MS && sentAt >= wellFrom && sentAt < wellFrom + WELL_MS;
   for (const op of history.ops.filter(judged)) checkServed(cluster, op);
+  for (const { client, session, op, sentAt, endedAt, status } of history.sessionOps) {
+    const isLate = status === 0 || status >= 500 || endedAt - sentAt > 2 * SERVED_MS;
+    if (sentAt < wellFrom || sentAt >= wellFrom + WELL_MS || !isLate) continue;
+    cluster.violate('liveness', `${op} of ${session} by ${client} at ${sentAt.toFixed(1)}: ${status}`);
+  }
   checkAtRest(cluster);
   return wellFrom;
 }

@@ -15,6 +15,7 @@
  *   delay       where nothing fails, a lock delay is as long as was asked for
  */
 import { Buffer } from 'node:buffer';
+import type { AuditOptions } from './audit-options.ts';
 import { describe } from './checker.ts';
 import type { Claim, History, OpRecord, Rule, Violation } from './history.ts';
 import { readJournalEntry, type JournalEffect } from './journal-reader.ts';
@@ -33,21 +34,6 @@ interface Ownership {
 
 function said({ owner, next }: Ownership): string {
   return owner ?? (next === null ? 'nobody' : `nobody, for ${next}`);
-}
-
-export interface AuditOptions {
-  /** False: clocks of owners jumped. */
-  readonly honestClocks: boolean;
-  /** Nothing failed and nobody stood still. */
-  readonly prompt: boolean;
-  /** Nor did owners change. */
-  readonly still?: boolean;
-  /** How long it may take until a wait has found its place again, in ms. */
-  readonly resumedMs?: number | undefined;
-  /** Stores always answered and no thread stood still. */
-  readonly attentive?: boolean;
-  /** From when on all is well. */
-  readonly wellFrom?: number;
 }
 
 /** From the end of a TTL until the claim is gone: pads, ticks, a commit, and the slot may be on its way. */
@@ -235,15 +221,17 @@ function checkRefused(grants: ReadonlyMap<string, Grant>, history: History, viol
   }
 }
 
-/** A wait may have got a claim that had ended when its client heard: 410. */
+/** Who waits, or has a session, may hear of a claim when it has ended: 410. */
 function mayHaveWorked({ seen, copies, wish }: OpRecord): boolean {
   if (seen === undefined || copies > 0 || seen.status < 300) return true;
-  return seen.status === 410 && wish.waitMs > 0;
+  return seen.status === 410 && (wish.waitMs > 0 || wish.session !== '');
 }
 
 function checkPromise(claim: Claim, grants: ReadonlyMap<string, Grant>, violations: Violation[]): void {
   const grant = grants.get(`${claim.name} ${claim.fencingToken}`);
-  if (grant === undefined || grant.reason !== 'expired' || grant.endedAt >= claim.promisedUntil) return;
+  const isOver =
+    grant?.reason === 'expired' || (grant?.reason === 'session' && grant.endedAt < claim.releaseSentAt);
+  if (grant === undefined || !isOver || grant.endedAt >= claim.promisedUntil) return;
   const text =
     `${claim.name}: claim ${claim.owner} (${claim.fencingToken}) was ended at ${grant.endedAt.toFixed(1)}, ` +
     `promised until ${claim.promisedUntil.toFixed(1)}`;

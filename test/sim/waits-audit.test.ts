@@ -2,9 +2,9 @@
 import { Buffer } from 'node:buffer';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
+import type { AuditOptions } from './audit-options.ts';
 import { History, type OpRecord, PLAIN, type Rule, type Seen, type Violation } from './history.ts';
 import type { Grant, Idle, Wait } from './journal-state.ts';
-import type { AuditOptions } from './store-audit.ts';
 import { checkWaits } from './waits-audit.ts';
 
 const NAME = 'order-1';

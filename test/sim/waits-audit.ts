@@ -13,11 +13,11 @@
  *                for the same claim
  */
 import { LIMITS } from '../../src/limits.ts';
+import type { AuditOptions } from './audit-options.ts';
 import { describe } from './checker.ts';
 import type { History, OpRecord, Violation } from './history.ts';
 import type { Grant, Idle, Wait } from './journal-state.ts';
 import { tokenHex } from './request.ts';
-import type { AuditOptions } from './store-audit.ts';
 
 /** How long a waiter's lock may be free: its process finds the new owner, or the way to it again. */
 const RESUMED_MS = 2_000;

@@ -10,7 +10,13 @@ export const HOT = ['alpha', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', '
 export const COOL = Array.from({ length: 16 }, (_, i) => `cool/${i}`);
 /** Locks that several may hold at once: by readers and writers, and semaphores with as many places as the name says. */
 export const CROWDS = ['rw/1', 'rw/2', 'places/2', 'places/3'];
-export const NAMES = [...HOT, ...COOL, ...CROWDS];
+/** Locks that sessions want, in many slots. */
+export const OF_SESSIONS = [
+  ...Array.from({ length: 8 }, (_, i) => `part/${i}`),
+  'order-12345',
+  'job:nightly',
+];
+export const NAMES = [...new Set([...HOT, ...COOL, ...CROWDS, ...OF_SESSIONS])];
 /** Of these claims are ended by force now and then. */
 export const FORCED = ['grüße', 'rw/2', 'places/3'];
 
@@ -31,7 +37,7 @@ export function wishesFor(name: string, waits: number): (random: Random) => Wish
     // Now and then somebody wants a lock in another mode than all others.
     const isOdd = random.chance(0.03);
     if (name.startsWith('places/') === isOdd)
-      return { mode: random.chance(0.35) ? 'exclusive' : 'shared', limit: 0, waitMs, lockDelayMs };
-    return { mode: 'semaphore', limit: Number(name.slice(-1)), waitMs, lockDelayMs };
+      return { ...PLAIN, mode: random.chance(0.35) ? 'exclusive' : 'shared', waitMs, lockDelayMs };
+    return { ...PLAIN, mode: 'semaphore', limit: Number(name.slice(-1)), waitMs, lockDelayMs };
   };
 }
