@@ -224,6 +224,7 @@ export const PROFILES = {
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
     waits: 0.8,
+    sessions: 2,
     settleMs: 200,
   },
   everything: {
