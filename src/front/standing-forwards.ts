@@ -34,7 +34,8 @@ export class StandingForwards {
     // Its id is no forward's.
     if (status > Event.changed && status < FINAL_STATUS_MIN) return false;
     const answered = this.answered.get(id);
-    if (answered === undefined) return true;
+    // Its place may come behind its last answer, when that was given for want of time.
+    if (answered === undefined) return status >= FINAL_STATUS_MIN;
     if (status >= FINAL_STATUS_MIN) this.answered.delete(id);
     else this.answered.set(id, true);
     return !answered;

@@ -288,7 +288,8 @@ export class Reign {
         placement: this.heirs,
         early,
         nextSeq: () => shard.nextSeq(),
-        serves: (slot) => shard.holds.has(slot) || shard.handOvers.isOpen(slot),
+        serves: (slot) => shard.holds.has(slot),
+        hands: (slot) => shard.handOvers.isOpen(slot),
       },
       this.view,
     );

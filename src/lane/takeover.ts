@@ -57,8 +57,10 @@ export interface Claimant {
   readonly early: boolean;
   /** The seq that the next effect will be journaled with, at the earliest. */
   nextSeq(): number;
-  /** The lane serves the slot, or is just handing it over. */
+  /** Decides ops on the slot. */
   serves(slot: number): boolean;
+  /** Is just handing the slot over. */
+  hands(slot: number): boolean;
 }
 
 /**
@@ -74,8 +76,10 @@ export async function claimSlots(
   const claimed: Claimed[] = [];
   const open: Claimable[] = [];
   for (const [slot, { record, modRevision }] of view.records) {
+    // Were the record another's, or free, this term would be over, and not know it yet.
+    if (me.serves(slot)) continue;
     if (record.owner === me.term) {
-      if (!me.serves(slot)) claimed.push({ slot, record, direct: false });
+      if (!me.hands(slot)) claimed.push({ slot, record, direct: false });
     } else if (mayClaim(slot, record, me)) {
       open.push({ slot, record, modRevision, direct: record.next === me.term });
     }

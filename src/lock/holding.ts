@@ -49,6 +49,7 @@ export function release(turn: Turn, found: number, op: Op, out: Outcome): void {
   if (row === 0 || claims.isPending(row)) return out.refuse('not_held');
   const crowd = slot.crowdOf(row);
   if (claims.kind(row) === RowKind.waiter) {
+    out.heldMs = 0;
     leaveQueue(turn, row, WithdrawReason.released, 'cancelled');
   } else {
     out.heldMs = heldFor(slot, row, now);
@@ -62,7 +63,9 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, found, op);
   out.status = 200;
   tellLock(turn, row, out);
-  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) out.holders++;
+  let holders = 0;
+  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) holders++;
+  out.holders = holders;
 }
 
 export function verify(turn: Turn, found: number, op: Op, out: Outcome): void {

@@ -59,6 +59,7 @@ async function scene(
     early: false,
     nextSeq: () => 9,
     serves: () => false,
+    hands: () => false,
     ...more,
   };
   const claim = () => play(claimSlots(connection, me, view));
@@ -120,8 +121,23 @@ describe('a slot', () => {
     const { revision } = rig.store;
     expect(await claim()).toMatchObject({ claimed: [{ slot: SLOT, direct: false, record }], complete: true });
     expect(rig.store.revision).toBe(revision);
-    const serving = await scene({ [SLOT]: record }, [ME, OTHER], { serves: (slot) => slot === SLOT });
-    expect(await serving.claim()).toEqual({ claimed: [], complete: true });
+    for (const busy of ['serves', 'hands']) {
+      const serving = await scene({ [SLOT]: record }, [ME, OTHER], {
+        [busy]: (slot: number) => slot === SLOT,
+      });
+      expect(await serving.claim()).toEqual({ claimed: [], complete: true });
+    }
+  });
+
+  it('that is served is not claimed again by a term that does not know yet that it is over', async () => {
+    for (const record of [{ owner: DEAD }, { next: DEAD }, { next: ME }]) {
+      const { rig, claim } = await scene({ [SLOT]: record }, [ME, OTHER], {
+        placement: placed(ME),
+        serves: (slot) => slot === SLOT,
+      });
+      expect(await claim()).toEqual({ claimed: [], complete: true });
+      expect(rig.record(SLOT)).toMatchObject(record);
+    }
   });
 });
 

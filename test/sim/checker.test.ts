@@ -5,13 +5,26 @@
  */
 import { describe, expect, it } from 'vitest';
 import { checkHistory } from './checker.ts';
-import { History, type Claim, type OpName, type Rule, type Seen } from './history.ts';
+import {
+  History,
+  type Claim,
+  type OpName,
+  type OpRecord,
+  PLAIN,
+  type Rule,
+  type Seen,
+  type Shown,
+  type Wish,
+} from './history.ts';
 import { linearize } from './linearize.ts';
 
 const NAME = 'order-1';
-const SEEN: Seen = { status: 200, code: '', fencingToken: 0, yes: false, holder: undefined };
+const SEEN: Seen = { status: 200, code: '', fencingToken: 0, yes: false, holders: [], released: 0 };
 const HELD: Partial<Seen> = { status: 409, code: 'lock_held' };
 const NOT_HELD: Partial<Seen> = { status: 410, code: 'not_held' };
+const SHARED: Wish = { ...PLAIN, mode: 'shared' };
+const TWO_PLACES: Wish = { ...PLAIN, mode: 'semaphore', limit: 2 };
+const WAITS: Wish = { ...PLAIN, waitMs: 5_000 };
 
 /** A history of one lock, written down line by line. */
 class Script {
@@ -23,6 +36,10 @@ class Script {
       owner: `owner of ${token}`,
       name: NAME,
       client: 'c',
+      mode: 'exclusive',
+      limit: 0,
+      session: '',
+      isMade: false,
       firstSentAt: 0,
       fencingToken: 0,
       promisedUntil: 0,
@@ -36,7 +53,14 @@ class Script {
   }
 
   /** `seen` undefined: no answer. */
-  op(op: OpName, token: string, sentAt: number, endedAt: number, seen?: Partial<Seen>, copies = 0): this {
+  op(
+    op: OpName,
+    token: string,
+    sentAt: number,
+    endedAt: number,
+    seen?: Partial<Seen>,
+    more: Partial<OpRecord> = {},
+  ): this {
     this.history.ops.push({
       id: this.history.ops.length + 1,
       client: 'c',
@@ -44,24 +68,32 @@ class Script {
       op,
       token,
       fencingToken: 0,
+      wish: PLAIN,
       sentAt,
       patienceMs: Infinity,
       endedAt: seen === undefined ? Infinity : endedAt,
       seen: seen === undefined ? undefined : { ...SEEN, ...seen },
       after: 0,
-      copies,
+      wire: 1,
+      copies: 0,
+      unheardAt: Infinity,
+      queuedAt: Infinity,
+      cancelledAt: Infinity,
+      ...more,
     });
     return this;
   }
 
   /** A grant that is answered at once, promised for `ttl`. */
-  granted(token: string, at: number, fencingToken: number, ttl = 1_000): this {
+  granted(token: string, at: number, fencingToken: number, wish: Wish = PLAIN, sentAt = at): this {
     if (!this.history.claims.has(token)) {
-      const until = at + ttl;
+      const until = at + 1_000;
       const beliefs = [{ from: at + 1, until }];
-      this.claim(token, { fencingToken, promisedUntil: until, ownedUntilAtLeast: until, beliefs });
+      const { mode, limit } = wish;
+      const times = { firstSentAt: sentAt, promisedUntil: until, ownedUntilAtLeast: until, beliefs };
+      this.claim(token, { fencingToken, mode, limit, ...times });
     }
-    return this.op('acquire', token, at, at + 1, { status: 201, fencingToken });
+    return this.op('acquire', token, sentAt, at + 1, { status: 201, fencingToken }, { wish });
   }
 
   released(token: string, at: number): this {
@@ -71,9 +103,11 @@ class Script {
     return this.op('release', token, at, at + 1, { status: 204 });
   }
 
-  holder(token: string): Seen['holder'] {
-    const { owner, fencingToken } = this.history.claims.get(token)!;
-    return { owner, fencingToken };
+  holders(...tokens: readonly string[]): Shown[] {
+    return tokens.map((token) => {
+      const { owner, fencingToken } = this.history.claims.get(token)!;
+      return { owner, fencingToken };
+    });
   }
 
   rules(honestClocks = true): Set<Rule> {
@@ -88,7 +122,7 @@ describe('histories without a fault', () => {
       .released('a', 500)
       .granted('b', 502, 3)
       .granted('c', 1_600, 5);
-    script.op('get', '', 1_700, 1_701, { yes: true, holder: script.holder('c') });
+    script.op('get', '', 1_700, 1_701, { yes: true, holders: script.holders('c') });
     script
       .op('renew', 'b', 1_800, 1_801, NOT_HELD)
       .op('verify', 'c', 1_900, 1_901, { yes: true, fencingToken: 5 });
@@ -100,7 +134,7 @@ describe('histories without a fault', () => {
     script.claim('b', { ownedUntilAtLeast: 1_100 });
     script.op('acquire', 'b', 100, 0).released('a', 500);
     script.claim('c').beliefs.length = 0;
-    script.op('acquire', 'c', 600, 601, { ...HELD, holder: { owner: 'owner of b', fencingToken: 3 } });
+    script.op('acquire', 'c', 600, 601, { ...HELD, holders: [{ owner: 'owner of b', fencingToken: 3 }] });
     expect(script.rules()).toEqual(new Set());
   });
 
@@ -122,7 +156,7 @@ describe('histories without a fault', () => {
   it('accepts a late end: nobody is owed the lock at once', () => {
     const script = new Script().granted('a', 0, 1);
     script.claim('b');
-    script.op('acquire', 'b', 5_000, 5_001, { ...HELD, holder: script.holder('a') });
+    script.op('acquire', 'b', 5_000, 5_001, { ...HELD, holders: script.holders('a') });
     expect(script.rules()).toEqual(new Set());
   });
 });
@@ -146,7 +180,7 @@ describe('histories with a fault', () => {
   it('finds a fencing token lower than one that only a bystander was told', () => {
     const script = new Script().granted('a', 2_000, 3);
     script.claim('x', { owner: 'x' });
-    script.op('get', '', 100, 101, { yes: true, holder: { owner: 'x', fencingToken: 9 } });
+    script.op('get', '', 100, 101, { yes: true, holders: [{ owner: 'x', fencingToken: 9 }] });
     expect(script.rules()).toContain('fencing');
   });
 
@@ -203,10 +237,10 @@ describe('histories with a fault', () => {
     const script = new Script();
     script.claim('a', { fencingToken: 1, ownedUntilAtLeast: 1_000, releaseSentAt: 100 });
     script
-      .op('acquire', 'a', 0, 1, { status: 201, fencingToken: 1 }, 1)
+      .op('acquire', 'a', 0, 1, { status: 201, fencingToken: 1 }, { copies: 1 })
       .op('release', 'a', 100, 101, { status: 204 });
     script.claim('b');
-    script.op('acquire', 'b', 200, 201, { ...HELD, holder: { owner: 'owner of a', fencingToken: 3 } });
+    script.op('acquire', 'b', 200, 201, { ...HELD, holders: [{ owner: 'owner of a', fencingToken: 3 }] });
     expect(script.rules()).toContain('repeat');
   });
 
@@ -214,19 +248,99 @@ describe('histories with a fault', () => {
     const script = new Script();
     script.claim('a', { ownedUntilAtLeast: 0 });
     script.op('acquire', 'a', 0, 1, { status: 503, code: 'shard_unavailable' });
-    script.op('get', '', 10, 11, { yes: true, holder: { owner: 'owner of a', fencingToken: 1 } });
+    script.op('get', '', 10, 11, { yes: true, holders: [{ owner: 'owner of a', fencingToken: 1 }] });
     expect(script.rules()).toEqual(new Set(['linearizability']));
   });
 
   it('finds a read of the past', () => {
     const script = new Script().granted('a', 0, 1).released('a', 100).granted('b', 200, 3);
-    script.op('get', '', 300, 301, { yes: true, holder: script.holder('a') });
+    script.op('get', '', 300, 301, { yes: true, holders: script.holders('a') });
     expect(script.rules()).toContain('linearizability');
   });
 
   it('does not hold an owner to times when its clock jumped, but to everything else', () => {
     expect(new Script().granted('a', 0, 1).granted('b', 500, 2).rules(false)).toEqual(new Set());
     expect(new Script().granted('a', 0, 2).granted('b', 500, 1).rules(false)).toContain('fencing');
+  });
+});
+
+describe('locks that several may hold, or wait for', () => {
+  it('are held by readers together, and by as many as a semaphore has places', () => {
+    const readers = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+    readers.op('get', '', 20, 21, { yes: true, holders: readers.holders('a', 'b') });
+    expect(readers.rules()).toEqual(new Set());
+    const places = new Script().granted('a', 0, 1, TWO_PLACES).granted('b', 10, 2, TWO_PLACES);
+    places.claim('c', { mode: 'semaphore', limit: 2 });
+    places.op('acquire', 'c', 20, 21, { ...HELD, holders: places.holders('a') }, { wish: TWO_PLACES });
+    places.released('a', 30).granted('d', 40, 4, TWO_PLACES);
+    expect(places.rules()).toEqual(new Set());
+  });
+
+  it('are not held by a reader and a writer, nor by one more than there are places', () => {
+    expect(new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2).rules()).toContain('exclusion');
+    expect(new Script().granted('a', 0, 1).granted('b', 10, 2, SHARED).rules()).toContain('freed early');
+    const places = new Script().granted('a', 0, 1, TWO_PLACES).granted('b', 10, 2, TWO_PLACES);
+    expect(places.granted('c', 20, 3, TWO_PLACES).rules()).toEqual(new Set(['exclusion', 'linearizability']));
+  });
+
+  it('show all who hold them, in the order of their grants, and the oldest where they are refused', () => {
+    for (const [shown, isRight] of [
+      [['a', 'b'], true],
+      [['b', 'a'], false],
+      [['a'], false],
+    ] as const) {
+      const script = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+      script.op('get', '', 20, 21, { yes: true, holders: script.holders(...shown) });
+      expect(script.rules().size === 0).toBe(isRight);
+    }
+    const refused = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+    refused.claim('c');
+    refused.op('acquire', 'c', 20, 21, { ...HELD, holders: refused.holders('b') });
+    expect(refused.rules()).toEqual(new Set(['linearizability']));
+  });
+
+  it('are granted while somebody waits, and refused though nobody holds them', () => {
+    const script = new Script().granted('a', 0, 1).released('a', 500).granted('b', 500, 3, WAITS, 10);
+    script.claim('c');
+    script.op('acquire', 'c', 2_000, 2_001, HELD);
+    expect(script.rules()).toEqual(new Set());
+  });
+
+  it('may be given up while they are waited for, by the token alone', () => {
+    const script = new Script().granted('a', 0, 1);
+    script.claim('b');
+    const lost = { status: 409, code: 'cancelled' } as const;
+    script.op('acquire', 'b', 10, 21, lost, { wish: WAITS }).op('release', 'b', 20, 21, { status: 204 });
+    script.op('acquire', 'b', 30, 31, NOT_HELD);
+    expect(script.rules()).toEqual(new Set());
+    const never = new Script().granted('a', 0, 1);
+    never.claim('b');
+    expect(never.op('release', 'b', 20, 21, { status: 204 }).rules()).toEqual(new Set(['linearizability']));
+  });
+
+  it('may have been got by a wait that heard too late of it', () => {
+    const script = new Script();
+    script.claim('a', { ownedUntilAtLeast: 1_000 });
+    script.op('acquire', 'a', 0, 3_000, NOT_HELD, { wish: WAITS });
+    expect(script.rules()).toEqual(new Set());
+  });
+
+  it('are lost by force, to all who hold them', () => {
+    const script = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+    script.op('force', '', 100, 101, { released: 2 }).granted('c', 102, 5);
+    expect(script.rules()).toEqual(new Set());
+    const stays = new Script().granted('a', 0, 1).op('force', '', 100, 101, { released: 1 });
+    stays.op('renew', 'a', 200, 201, { status: 200, fencingToken: 1 });
+    expect(stays.rules()).toEqual(new Set(['linearizability']));
+    const fewer = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+    expect(fewer.op('force', '', 100, 101, { released: 1 }).rules()).toEqual(new Set(['linearizability']));
+  });
+
+  it('keep what others hold when one claim is ended by force', () => {
+    const script = new Script().granted('a', 0, 1, SHARED).granted('b', 10, 2, SHARED);
+    script.op('force', '', 100, 101, { released: 1 }, { fencingToken: 1 });
+    script.op('get', '', 110, 111, { yes: true, holders: script.holders('b') });
+    expect(script.rules()).toEqual(new Set());
   });
 });
 

@@ -11,6 +11,7 @@ import { linearize } from './linearize.ts';
 export interface CheckOptions {
   /** False: clocks of owners jumped, so claims may have ended early. */
   readonly honestClocks: boolean;
+  readonly requestTimeoutMs?: number;
 }
 
 /** Floats: two true times nearer than this are the same instant. */
@@ -23,6 +24,7 @@ export function checkHistory(history: History, options: CheckOptions): Violation
   const claimsOf = groupBy([...history.claims.values()], (claim) => claim.name);
   for (const [name, ops] of names) {
     const claims = claimsOf.get(name) ?? [];
+    endForced(ops, claims, (options.requestTimeoutMs ?? Infinity) * STRAY_SHARE);
     if (options.honestClocks) {
       checkExclusion(name, claims, violations);
       checkFreedEarly(name, ops, claims, violations);
@@ -33,6 +35,26 @@ export function checkHistory(history: History, options: CheckOptions): Violation
     checkLinearizable(name, ops, claims, options, violations);
   }
   return violations;
+}
+
+/** How long a request may take effect after it was sent: copies are late, and wait for an owner. In request time-outs. */
+const STRAY_SHARE = 3;
+
+/** A release by force ends what others still believe: fencing tokens are what protects then. */
+function endForced(ops: readonly OpRecord[], claims: readonly Claim[], strayMs: number): void {
+  for (const { op, seen, sentAt, endedAt, copies } of ops) {
+    if (op !== 'force' || (seen !== undefined && seen.status >= 300)) continue;
+    const until = copies > 0 || seen === undefined ? sentAt + strayMs : endedAt;
+    for (const claim of claims) {
+      if (claim.firstSentAt > until) continue;
+      const at = Math.max(sentAt, claim.firstSentAt);
+      claim.releaseSentAt = Math.min(claim.releaseSentAt, at);
+      claim.promisedUntil = Math.min(claim.promisedUntil, at);
+      claim.beliefs = claim.beliefs
+        .filter(({ from }) => from < at)
+        .map(({ from, until: end }) => ({ from, until: Math.min(end, at) }));
+    }
+  }
 }
 
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
@@ -51,8 +73,8 @@ function learnFencingTokens(history: History, violations: Violation[]): void {
     const told: [Claim | undefined, number][] = [];
     const { seen } = op;
     if (seen === undefined) continue;
-    if (seen.holder !== undefined)
-      told.push([history.claimOfOwner(seen.holder.owner), seen.holder.fencingToken]);
+    for (const { owner, fencingToken } of seen.holders)
+      told.push([history.claimOfOwner(owner), fencingToken]);
     const own = history.claims.get(op.token);
     const tellsOwn = op.op === 'acquire' || op.op === 'renew' || (op.op === 'verify' && seen.yes);
     if (seen.status < 300 && seen.fencingToken > 0 && tellsOwn) told.push([own, seen.fencingToken]);
@@ -66,21 +88,29 @@ function learnFencingTokens(history: History, violations: Violation[]): void {
   }
 }
 
-/** (1) No two clients believe at one instant that they hold the same lock. */
+/** (1) No more clients believe at one instant that they hold a lock than may hold it. */
 function checkExclusion(name: string, claims: readonly Claim[], violations: Violation[]): void {
   const spans = claims.flatMap((claim) => claim.beliefs.map(({ from, until }) => ({ claim, from, until })));
   spans.sort((a, b) => a.from - b.from);
-  let last: (typeof spans)[number] | undefined;
+  let believed: typeof spans = [];
   for (const span of spans) {
     if (span.until <= span.from) continue;
-    if (last !== undefined && last.claim !== span.claim && span.from < last.until - INSTANT_MS) {
+    believed = believed.filter(({ claim, until }) => claim !== span.claim && span.from < until - INSTANT_MS);
+    const last = believed.find(({ claim }) => !isBeside(span.claim, claim, believed.length));
+    if (last !== undefined) {
       const text =
         `${name}: ${last.claim.owner} (${last.claim.fencingToken}) believed it from ${ms(last.from)} to ${ms(last.until)}, ` +
         `${span.claim.owner} (${span.claim.fencingToken}) from ${ms(span.from)}`;
       violations.push({ rule: 'exclusion', text });
     }
-    if (last === undefined || span.until > last.until) last = span;
+    believed.push(span);
   }
+}
+
+/** One may hold the lock when `count` do, of which `other` is one. */
+function isBeside({ mode, limit }: Claim, other: Claim, count: number): boolean {
+  if (mode === 'semaphore') return other.mode === mode && other.limit === limit && count < limit;
+  return mode === 'shared' && other.mode === 'shared';
 }
 
 /** (6) Nobody gets a lock before the promise to its last holder ended, unless a release was asked for. */
@@ -95,6 +125,7 @@ function checkFreedEarly(
     const { fencingToken } = op.seen;
     for (const claim of claims) {
       if (claim.token === op.token || claim.fencingToken === 0 || claim.fencingToken > fencingToken) continue;
+      if (op.wish.mode !== 'exclusive' && op.wish.mode === claim.mode) continue;
       if (claim.releaseSentAt < op.endedAt || claim.promisedUntil <= op.endedAt + INSTANT_MS) continue;
       const text = `${name}: ${claim.owner} (${claim.fencingToken}) was promised it until ${ms(claim.promisedUntil)}, but ${describe(op)}`;
       violations.push({ rule: 'freed early', text });
@@ -108,8 +139,8 @@ function checkFencing(name: string, ops: readonly OpRecord[], violations: Violat
   const owners = new Map<number, string>();
   for (const op of ops) {
     if (op.seen === undefined) continue;
-    const { fencingToken, holder, status } = op.seen;
-    if (holder !== undefined) told.push({ at: op.endedAt, fencingToken: holder.fencingToken, op });
+    const { fencingToken, holders, status } = op.seen;
+    for (const holder of holders) told.push({ at: op.endedAt, fencingToken: holder.fencingToken, op });
     if (op.op !== 'acquire' || status >= 300) continue;
     told.push({ at: op.endedAt, fencingToken, op });
     const other = owners.get(fencingToken);
@@ -131,19 +162,23 @@ function checkFencing(name: string, ops: readonly OpRecord[], violations: Violat
     for (; next < told.length && told[next].at < grant.sentAt; next++) {
       if (highest === undefined || told[next].fencingToken > highest.fencingToken) highest = told[next];
     }
-    if (highest === undefined || highest.fencingToken < grant.seen!.fencingToken) continue;
+    const { fencingToken } = grant.seen!;
+    if (highest === undefined || highest.fencingToken < fencingToken) continue;
+    // A wait that is taken up again may find that it got its lock before.
+    if (highest.fencingToken === fencingToken && grant.wish.waitMs > 0) continue;
     const text = `${name}: ${describe(grant)} though ${highest.fencingToken} had been told before: ${describe(highest.op)}`;
     violations.push({ rule: 'fencing', text });
   }
 }
 
-/** (5) One claim a token: granted once, and no answer takes that back. */
+/** (5) One claim a token: granted once, and no answer takes that back. Two that wait at one time may both be told. */
 function checkRepeats(name: string, ops: readonly OpRecord[], violations: Violation[]): void {
   const grants = new Map<string, OpRecord>();
   for (const op of ops) {
     if (op.op !== 'acquire' || op.seen?.status !== 201) continue;
     const first = grants.get(op.token);
-    if (first !== undefined) {
+    const together = first !== undefined && first.wish.waitMs > 0 && op.sentAt <= first.endedAt;
+    if (first !== undefined && !together) {
       violations.push({
         rule: 'repeat',
         text: `${name}: granted twice: ${describe(first)}; ${describe(op)}`,
@@ -167,7 +202,10 @@ function checkStale(
   for (const claim of claims) {
     if (claim.fencingToken === 0) continue;
     const heirs = grants.filter(
-      ({ seen, token }) => token !== claim.token && seen!.fencingToken > claim.fencingToken,
+      ({ seen, token, wish }) =>
+        token !== claim.token &&
+        seen!.fencingToken > claim.fencingToken &&
+        (wish.mode === 'exclusive' || wish.mode !== claim.mode),
     );
     for (const heir of heirs) over(claim.token, heir.endedAt);
   }

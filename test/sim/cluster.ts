@@ -5,26 +5,27 @@
 import { openCluster } from '../../src/slots/birth.ts';
 import { parseHashKey, type HashKey } from '../../src/slots/hash.ts';
 import type { ClusterRecord } from '../../src/slots/records.ts';
-import type { Transport, Way } from './client.ts';
-import type { ClientConnection } from './client-connection.ts';
+import type { SentFrame, Transport, Way } from './client.ts';
+import type { ClientConnection, Frame } from './client-connection.ts';
 import type { Rule, Violation } from './history.ts';
 import { CALM, ModelConnection, type NetworkFaults } from './model-connection.ts';
 import { ModelStore } from './model-store.ts';
 import { type PeerFaults, PeerNetwork } from './peer-network.ts';
 import { SimProcess } from './process.ts';
 import type { Random } from './random.ts';
-import { refusal, type Reply, type Request } from './request.ts';
+import { refusal, type Reply } from './request.ts';
 import { Domain, type Scheduler } from './scheduler.ts';
 import { SimClock } from './sim-clock.ts';
 
-/** Between clients and processes. Probabilities are per frame; times in ms. */
+/** Between clients and processes. Probabilities are per frame. */
 export interface ClientNetwork {
   readonly delayMs: number;
   readonly loseRequest: number;
   readonly loseReply: number;
   readonly duplicate: number;
   readonly late: number;
-  readonly lateMsMax: number;
+  /** In request time-outs. */
+  readonly lateShareMax: number;
   /** The client asks another process than it mostly does. */
   readonly astray: number;
 }
@@ -35,7 +36,7 @@ export const CALM_CLIENTS: ClientNetwork = {
   loseReply: 0,
   duplicate: 0,
   late: 0,
-  lateMsMax: 0,
+  lateShareMax: 0,
   astray: 0.05,
 };
 
@@ -65,6 +66,8 @@ interface ClientWire {
   readonly process: SimProcess | undefined;
   connection: ClientConnection | undefined;
   arrivesAt: number;
+  /** The same of answers. */
+  answersAt: number;
 }
 
 export class Cluster {
@@ -76,12 +79,16 @@ export class Cluster {
   /** By machine: the process that runs there. */
   readonly machines: (SimProcess | undefined)[] = [];
   readonly violations: Violation[] = [];
+  /** Connections of clients that are over, and since when; of these, those whose process is dead. */
+  readonly closedAt = new Map<number, number>();
+  readonly killedAt = new Map<number, number>();
   storeFaults: NetworkFaults;
   clientNetwork: ClientNetwork;
   #hashKey: HashKey = { k0: 0, k1: 0 };
   #id = '';
   #incarnations = 0;
-  #wires = 0;
+  #lastWire = 0;
+  readonly #wires = new Set<ClientWire>();
   /** Forwards of processes that are gone. */
   #forwards = 0;
 
@@ -173,6 +180,7 @@ export class Cluster {
     this.scheduler.note(`kill ${process.id}`);
     this.#collect(process);
     process.kill();
+    this.#sever(process);
     this.machines[machine] = undefined;
   }
 
@@ -183,6 +191,7 @@ export class Cluster {
     this.scheduler.note(`stop ${process.id}`);
     process.stop(() => {
       this.#collect(process);
+      this.#sever(process);
       if (this.machines[machine] === process) this.machines[machine] = undefined;
       done();
     });
@@ -234,7 +243,7 @@ export class Cluster {
     let home = -1;
     let staysUntil = -Infinity;
     return {
-      send: (requests, reply) => {
+      send: (frame) => {
         if (this.scheduler.now >= staysUntil || this.machines[home]?.state !== 'serving') {
           home = this.#pick(random);
           staysUntil = this.scheduler.now + random.delay(STAYS_MS);
@@ -246,7 +255,11 @@ export class Cluster {
           wire = this.#newWire(process);
           if (process !== undefined) wires.set(process, wire);
         }
-        return this.#sendFrame(random, client, wire, requests, reply);
+        return this.#sendFrame(random, client, wire, frame);
+      },
+      close: () => {
+        for (const wire of wires.values()) this.#hangUp(random, client, wire);
+        wires.clear();
       },
     };
   }
@@ -260,61 +273,90 @@ export class Cluster {
   }
 
   #newWire(process: SimProcess | undefined): ClientWire {
-    return { number: ++this.#wires, process, connection: undefined, arrivesAt: 0 };
+    const number = ++this.#lastWire;
+    const wire: ClientWire = { number, process, connection: undefined, arrivesAt: 0, answersAt: 0 };
+    if (process?.alive) this.#wires.add(wire);
+    else this.#end(wire);
+    return wire;
+  }
+
+  /** The process is gone, and all connections to it. */
+  #sever(process: SimProcess): void {
+    for (const wire of this.#wires) if (wire.process === process) this.#end(wire);
+  }
+
+  #end(wire: ClientWire): void {
+    const { now } = this.scheduler;
+    if (!this.closedAt.has(wire.number)) this.closedAt.set(wire.number, now);
+    if (!wire.process?.alive) this.killedAt.set(wire.number, now);
+    if (!wire.process?.alive) this.#wires.delete(wire);
   }
 
   /** What has bad luck travels on a connection of its own: it has no order with anything else. */
-  #sendFrame(
-    random: Random,
-    client: string,
-    usual: ClientWire,
-    frame: readonly Request[],
-    reply: (index: number, reply: Reply) => void,
-  ): Way {
-    const { late, lateMsMax, loseRequest, duplicate } = this.clientNetwork;
+  #sendFrame(random: Random, client: string, usual: ClientWire, frame: SentFrame): Way {
+    const { late, lateShareMax, loseRequest, duplicate } = this.clientNetwork;
+    const lateMsMax = lateShareMax * this.options.requestTimeoutMs;
     const isLate = random.chance(late);
     const wire = isLate ? this.#newWire(usual.process) : usual;
     const extraMs = isLate ? random.between(0, lateMsMax) : 0;
     const isLost = random.chance(loseRequest);
-    if (!isLost) this.#carry(random, client, wire, frame, reply, extraMs);
-    if (!random.chance(duplicate)) return { wire: isLost ? 0 : wire.number, copies: 0 };
+    const sent = isLost ? undefined : this.#carry(random, client, wire, frame, extraMs);
+    const cancel = (index: number) => {
+      if (sent === undefined || random.chance(loseRequest)) return;
+      const label = `${client} takes back a wait from ${wire.process?.id}`;
+      this.#reach(random, wire, label, 0, () => wire.connection?.cancel(sent, index));
+    };
+    if (!random.chance(duplicate)) return { wire: isLost ? 0 : wire.number, copies: 0, cancel };
     const other = random.chance(0.5) ? usual.process : random.pick(this.machines);
-    this.#carry(random, client, this.#newWire(other), frame, reply, extraMs + random.between(0, lateMsMax));
-    return { wire: wire.number, copies: 1 };
+    this.#carry(random, client, this.#newWire(other), frame, extraMs + random.between(0, lateMsMax));
+    return { wire: wire.number, copies: 1, cancel };
   }
 
-  #carry(
-    random: Random,
-    client: string,
-    wire: ClientWire,
-    requests: readonly Request[],
-    reply: (index: number, reply: Reply) => void,
-    extraMs: number,
-  ): void {
+  /** Returns the frame as the process gets it. */
+  #carry(random: Random, client: string, wire: ClientWire, sent: SentFrame, extraMs: number): Frame {
     const { scheduler } = this;
     const { process } = wire;
     const { delayMs, loseReply } = this.clientNetwork;
-    const answer = (index: number, told: Reply) => {
-      if (random.chance(loseReply)) return;
-      scheduler.after(random.delay(delayMs), `answer to ${client}`, () => reply(index, told));
+    const { requests } = sent;
+    const reply = (index: number, told: Reply, isCut = this.closedAt.has(wire.number)) => {
+      const isLost = random.chance(loseReply) || isCut;
+      if (isLost && told.status >= 200) sent.lost(index);
+      if (isLost) return;
+      wire.answersAt = Math.max(wire.answersAt, scheduler.now + random.delay(delayMs));
+      scheduler.after(wire.answersAt - scheduler.now, `answer to ${client}`, () => sent.reply(index, told));
     };
-    const refuse = () => {
-      for (const index of requests.keys()) answer(index, refusal('moving'));
-    };
-    wire.arrivesAt = Math.max(wire.arrivesAt, scheduler.now + random.delay(delayMs) + extraMs);
-    scheduler.after(
-      wire.arrivesAt - scheduler.now,
-      `frame of ${client} to ${process?.id ?? 'nobody'}`,
-      () => {
-        if (process === undefined || !process.alive) return refuse();
-        const receive = () => {
-          wire.connection ??= process.connect();
-          wire.connection.receive(requests, answer);
-        };
-        const label = `${process.id} front receives ${requests.length} ops of ${client} on ${wire.number}`;
-        scheduler.after(0, label, receive, process.domain);
-      },
-    );
+    const frame: Frame = { requests, reply: (index, told) => reply(index, told) };
+    const label = `front receives ${requests.length} ops of ${client} on ${wire.number}`;
+    this.#reach(random, wire, label, extraMs, (alive) => {
+      // Nobody listens there, which a load balancer says at once.
+      if (!alive) return void requests.forEach((_, index) => reply(index, refusal('draining'), false));
+      wire.connection ??= process!.connect();
+      wire.connection.receive(frame);
+    });
+    return frame;
+  }
+
+  /** What arrives at the far end of `wire`, behind what was sent before. */
+  #reach(
+    random: Random,
+    wire: ClientWire,
+    label: string,
+    extraMs: number,
+    arrive: (alive: boolean) => void,
+  ): void {
+    const { scheduler } = this;
+    const { process } = wire;
+    const delay = random.delay(this.clientNetwork.delayMs) + extraMs;
+    wire.arrivesAt = Math.max(wire.arrivesAt, scheduler.now + delay);
+    scheduler.after(wire.arrivesAt - scheduler.now, `something comes to ${process?.id ?? 'nobody'}`, () => {
+      if (process === undefined || !process.alive) return arrive(false);
+      scheduler.after(0, `${process.id} ${label}`, () => arrive(true), process.domain);
+    });
+  }
+
+  #hangUp(random: Random, client: string, wire: ClientWire): void {
+    this.#end(wire);
+    this.#reach(random, wire, `${client} hung up on ${wire.number}`, 0, () => wire.connection?.close());
   }
 
   #collect(process: SimProcess): void {

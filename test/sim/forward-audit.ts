@@ -14,6 +14,9 @@ import type { OpenWire } from '../../src/peers/wire.ts';
 const FRAME_HEAD_BYTES = 12;
 const GROUP_HEAD_BYTES = 12;
 const FORWARD_HEAD_BYTES = 11;
+const MORE_HEAD_BYTES = 22;
+/** Of the flags: there is more than most ops have. */
+const HAS_MORE = 0x80;
 /** In the place of a term: slots that are wanted. */
 const NO_TERM = 0xffff_ffff_ffff_ffffn;
 /** Of a handshake that has not ended: its messages are no frames. */
@@ -25,9 +28,21 @@ function countForwards(frame: Uint8Array): number {
   for (let at = FRAME_HEAD_BYTES; at < frame.length;) {
     const end = at + GROUP_HEAD_BYTES + view.getUint32(at + 8, true);
     at = view.getBigUint64(at) === NO_TERM ? end : at + GROUP_HEAD_BYTES;
-    for (; at < end; count++) at += FORWARD_HEAD_BYTES + view.getUint16(at + FORWARD_HEAD_BYTES, true);
+    for (; at < end; count++) {
+      at += headBytes(view, at);
+      at += view.getUint16(at, true);
+    }
   }
   return count;
+}
+
+/** What stands before the request of the forward at `at`, with the three texts that it may have. */
+function headBytes(view: DataView, at: number): number {
+  if ((view.getUint8(at + FORWARD_HEAD_BYTES - 1) & HAS_MORE) === 0) return FORWARD_HEAD_BYTES;
+  const head = FORWARD_HEAD_BYTES + MORE_HEAD_BYTES;
+  let texts = 0;
+  for (let i = 1; i <= 3; i++) texts += view.getUint8(at + head - i);
+  return head + texts;
 }
 
 function countRefusals(frame: Uint8Array): number {

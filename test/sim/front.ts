@@ -7,6 +7,7 @@ import { Collector } from '../../src/batch/collector.ts';
 import { Routing } from '../../src/batch/routing.ts';
 import type { Clock, Timer } from '../../src/clock.ts';
 import { Connections } from '../../src/front/connections.ts';
+import { createCoordinators } from '../../src/front/coordinators.ts';
 import { Demand } from '../../src/front/demand.ts';
 import { InboundPeers, type PeerContext, PeerSocket } from '../../src/front/peer-socket.ts';
 import { Reachability } from '../../src/front/reachability.ts';
@@ -54,6 +55,8 @@ export interface FrontHost {
   complain(text: string): void;
 }
 
+type Coordinated = ReturnType<typeof createCoordinators>;
+
 /** As in src/front/front.ts. */
 const WEDGED_MS = 1_000;
 const SWEEP_MS = 100;
@@ -74,6 +77,7 @@ export class Front implements ConnectionHost {
   readonly #settings: FrontSettings;
   readonly #host: FrontHost;
   readonly #routing: Routing;
+  readonly coordinators: Coordinated;
   readonly #buffers = new Buffers();
   readonly #peers: Peers;
   readonly #inbound = new InboundPeers();
@@ -113,6 +117,8 @@ export class Front implements ConnectionHost {
       this.#peers.want(wanted);
     });
     this.#routing.answerWith(this.connections);
+    const { connections } = this;
+    this.coordinators = createCoordinators({ connections, routing: this.#routing, clock, requestTimeoutMs });
     this.#peers = this.#links(defer);
     this.#reachability = new Reachability((reachable) => {
       host.note(`${process} is ${reachable ? 'reached again' : 'not reached'}`);
@@ -139,6 +145,10 @@ export class Front implements ConnectionHost {
 
   submit(op: Parameters<Routing['submit']>[0]): void {
     this.#routing.submit(op);
+  }
+
+  get standing(): Coordinated['standing'] {
+    return this.coordinators.standing;
   }
 
   get ownedSlots(): number {
@@ -224,6 +234,7 @@ export class Front implements ConnectionHost {
   /** SIGTERM: clients are refused, what other processes forward is still taken. */
   refuseClients(): void {
     this.draining = true;
+    this.standing.drain();
   }
 
   /** Resolves when nothing is in flight any more, at the latest after `timeoutMs`. */

@@ -8,29 +8,20 @@
  *
  * Ops without an answer may have taken effect at any time after they were sent,
  * or never. Ops of one connection take effect in the order in which they were
- * sent, those without an answer included. A claim's end by time is an op of nobody, possible from the moment
- * at which the last promise made for it is over.
+ * sent, those without an answer included; waits do so when they are granted. A
+ * claim's end by time is an op of nobody, possible from the moment at which the
+ * last promise made for it is over.
+ *
+ * Queues are none of its business: where somebody may wait, a refusal tells
+ * nothing but who holds the lock, if it says so.
  */
-import type { Claim, OpRecord } from './history.ts';
+import type { Claim, OpRecord, Shown } from './history.ts';
+import { type Step, stepsOf } from './linearize-steps.ts';
 
-interface Step {
-  readonly id: number;
-  readonly kind: OpRecord['op'] | 'expire';
-  readonly token: string;
-  readonly fencingToken: number;
-  readonly from: number;
-  readonly until: number;
-  /** undefined: it may take effect or not. */
-  readonly record: OpRecord | undefined;
-  /** An op with an answer that takes effect before it, 0 = none. */
-  readonly after: number;
-  /** The same of maybes: once one of these is done, it can't be any more. */
-  readonly before: readonly number[];
-}
-
-/** The lock, as any client knows it: a holder, tokens that are used up, the highest fencing token given. */
+/** The lock, as any client knows it: who holds it, tokens that are used up, the highest fencing token given. */
 interface State {
-  readonly holder: string;
+  /** By their tokens, the oldest first. */
+  readonly holders: readonly string[];
   readonly ended: ReadonlySet<string>;
   readonly fence: number;
 }
@@ -46,103 +37,19 @@ export function linearize(
   claims: readonly Claim[],
   blame?: (text: string) => void,
 ): LinearizeResult {
-  return new Search(stepsOf(ops, claims), claims).run(blame);
-}
-
-/** Refusals promise that nothing happened: nothing to order. */
-function isRefused({ seen }: OpRecord): boolean {
-  return seen !== undefined && (seen.status >= 500 || seen.status === 429);
-}
-
-function isAnswered(op: OpRecord): boolean {
-  return op.seen !== undefined && !isRefused(op);
-}
-
-/** Only grants and releases change anything. */
-function isMaybe(op: OpRecord): boolean {
-  return op.seen === undefined && (op.op === 'acquire' || op.op === 'release');
-}
-
-/**
- * The tokens of which some answer says that they were granted. What explains all
- * answers with any other grant does so without it: nobody saw it.
- */
-function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[]): Set<string> {
-  const tokens = new Set<string>();
-  const byOwner = new Map(claims.map(({ owner, token }) => [owner, token]));
-  for (const { token, fencingToken } of claims) if (fencingToken > 0) tokens.add(token);
-  for (const { op, token, seen } of ops) {
-    if (seen === undefined) continue;
-    const { status, yes, holder } = seen;
-    const sawGrant = op === 'verify' ? yes : status < 300 || (op === 'acquire' && status === 410);
-    if (token !== '' && sawGrant) tokens.add(token);
-    const holding = holder === undefined ? undefined : byOwner.get(holder.owner);
-    if (holding !== undefined) tokens.add(holding);
-    // Held by anybody.
-    else if (status === 409 || (op === 'get' && yes)) for (const claim of claims) tokens.add(claim.token);
-  }
-  return tokens;
-}
-
-function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[]): Step[] {
-  const steps: Step[] = [];
-  const granted = grantedTokens(ops, claims);
-  const orders = ordersOf(ops, granted);
-  const add = (id: number, kind: Step['kind'], of: Sent, until: number, more: Partial<Step> = {}): void => {
-    const { token, fencingToken, from } = of;
-    const { record, after = 0, before = NONE } = more;
-    steps.push({ id, kind, token, fencingToken, from, until, record, after, before });
-  };
-  for (const op of ops) {
-    const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until } = op;
-    const { after, before } = orders.get(id)!;
-    const sent = { token, fencingToken, from };
-    if (isAnswered(op)) add(id, kind, sent, until, { record: op, after });
-    if (!granted.has(token)) continue;
-    // Whatever else of it is on the wire.
-    if (op.copies > 0 && (kind === 'acquire' || kind === 'release')) add(-id, kind, sent, Infinity);
-    else if (isMaybe(op)) add(-id, kind, sent, Infinity, { after, before });
-  }
-  for (const { token, ownedUntilAtLeast: from } of claims)
-    if (granted.has(token)) add(0, 'expire', { token, fencingToken: 0, from }, Infinity);
-  return steps.sort((a, b) => a.from - b.from);
-}
-
-type Sent = Pick<Step, 'token' | 'fencingToken' | 'from'>;
-
-const NONE: readonly number[] = [];
-
-interface Order {
-  /** The op with an answer that comes before. */
-  after: number;
-  /** Steps behind a maybe, up to the next op with an answer. */
-  readonly before: number[];
-}
-
-/** By op: what the order of its connection says. */
-function ordersOf(ops: readonly OpRecord[], granted: ReadonlySet<string>): Map<number, Order> {
-  const byId = new Map(ops.map((op) => [op.id, op]));
-  const orders = new Map<number, Order>();
-  for (const op of ops) {
-    const order: Order = { after: 0, before: [] };
-    orders.set(op.id, order);
-    for (let at = byId.get(op.after); at !== undefined; at = byId.get(at.after)) {
-      if (isAnswered(at)) {
-        order.after = at.id;
-        break;
-      }
-      if (!isMaybe(at) || !granted.has(at.token)) continue;
-      if (isAnswered(op)) orders.get(at.id)!.before.push(op.id);
-      else if (isMaybe(op) && granted.has(op.token)) orders.get(at.id)!.before.push(-op.id);
-    }
-  }
-  return orders;
+  const waits = new Set(ops.filter(({ wish }) => wish.waitMs > 0).map(({ token }) => token));
+  const isQueued = waits.size > 0 || ops.some(({ op, wish }) => op === 'force' || wish.lockDelayMs > 0);
+  return new Search(stepsOf(ops, claims, isQueued), claims, isQueued, waits).run(blame);
 }
 
 class Search {
   readonly #steps: readonly Step[];
   readonly #fenceOf = new Map<string, number>();
-  readonly #ownerOf = new Map<string, string>();
+  readonly #claimOf = new Map<string, Claim>();
+  /** Somebody may wait for the lock, or nobody may have it for a while. */
+  readonly #isQueued: boolean;
+  /** Tokens that somebody waited with. */
+  readonly #waits: ReadonlySet<string>;
   /** Fencing tokens that answers told, each under the one before: those claims were granted, and in this order. */
   readonly #nextFence = new Map<number, number>();
   readonly #done: Uint8Array;
@@ -159,12 +66,19 @@ class Search {
   /** No step behind it was ever done. */
   #lastDone = -1;
 
-  constructor(steps: readonly Step[], claims: readonly Claim[]) {
+  constructor(
+    steps: readonly Step[],
+    claims: readonly Claim[],
+    isQueued: boolean,
+    waits: ReadonlySet<string>,
+  ) {
     this.#steps = steps;
+    this.#isQueued = isQueued;
+    this.#waits = waits;
     this.#done = new Uint8Array(steps.length);
     for (const claim of claims) {
       this.#fenceOf.set(claim.token, claim.fencingToken);
-      this.#ownerOf.set(claim.token, claim.owner);
+      this.#claimOf.set(claim.token, claim);
     }
     let last = 0;
     for (const fence of [...new Set(this.#fenceOf.values())].sort((a, b) => a - b)) {
@@ -184,7 +98,7 @@ class Search {
   }
 
   run(blame?: (text: string) => void): LinearizeResult {
-    const found = this.#explore({ holder: '', ended: new Set(), fence: 0 }, 0, 0);
+    const found = this.#explore({ holders: [], ended: new Set(), fence: 0 }, 0, 0);
     if (found) return 'ok';
     if (this.#nodes >= NODES_MAX) return 'undecided';
     blame?.(this.#stuck());
@@ -211,7 +125,7 @@ class Search {
   #finish(state: State, first: number, count: number): boolean {
     const candidates = this.#candidates(first, state);
     if (!candidates.some((i) => this.#steps[i].record !== undefined) && this.#allAnswered(first)) return true;
-    const key = `${state.holder}|${first}|${this.#pattern(first, state)}`;
+    const key = `${state.holders.join()}|${first}|${this.#pattern(first, state)}`;
     if (this.#seen.has(key)) return false;
     this.#seen.add(key);
     if (count > this.#farthest) {
@@ -252,12 +166,12 @@ class Search {
   }
 
   /** It is done, or nothing will ever come of it. */
-  #isOver(place: number, { holder, ended }: State): boolean {
+  #isOver(place: number, { holders, ended }: State): boolean {
     if (this.#done[place] === 1) return true;
     const { record, kind, token } = this.#steps[place];
     if (record !== undefined) return false;
     if (ended.has(token) || this.#isKilled(place)) return true;
-    if (kind === 'acquire' || holder === token) return false;
+    if (kind === 'acquire' || kind === 'force' || holders.includes(token)) return false;
     const acquires = this.#acquires.get(token) ?? [];
     return acquires.every((i) => this.#done[i] === 1 || this.#isKilled(i));
   }
@@ -309,50 +223,91 @@ class Search {
   }
 
   /** True when the step changes nothing and its answer fits the state. */
-  #isQuiet({ kind, token, fencingToken, record }: Step, { holder, ended }: State): boolean {
+  #isQuiet({ kind, token, fencingToken, record }: Step, { holders, ended }: State): boolean {
     if (record === undefined) return false;
     const seen = record.seen!;
-    const fence = holder === '' ? 0 : (this.#fenceOf.get(holder) ?? 0);
+    const isHolder = holders.includes(token);
     switch (kind) {
       case 'acquire':
-        if (seen.status === 409)
-          return holder !== '' && holder !== token && this.#isHolder(seen.holder, holder);
+        if (seen.status === 409) return this.#isRefusal(seen.holders, holders) && !isHolder;
+        // Of a session: that is over, whatever became of the claim.
+        if (seen.code === 'session_ended') return !isHolder;
         if (seen.status === 410) return ended.has(token);
-        return seen.status === 200 && holder === token && seen.fencingToken === fence;
+        // Of two that wait with one token both may be told that they got it.
+        if (seen.status === 201 && !this.#waits.has(token)) return false;
+        return seen.status < 300 && isHolder && seen.fencingToken === this.#fenceOf.get(token);
       case 'renew':
-        return seen.status === 410 ? holder !== token : holder === token && seen.fencingToken === fence;
+        return seen.status === 410 ? !isHolder : isHolder && seen.fencingToken === this.#fenceOf.get(token);
       case 'release':
-        return seen.status === 410 && holder !== token;
+        return seen.status === 410 && !isHolder;
       case 'get':
-        return seen.yes ? holder !== '' && this.#isHolder(seen.holder, holder) : holder === '';
+        return seen.holders.length === holders.length && this.#areHolders(seen.holders, holders);
       case 'verify': {
-        const current = token === '' ? holder !== '' && fence === fencingToken : holder === token;
+        const current =
+          token === '' ? holders.some((holder) => this.#fenceOf.get(holder) === fencingToken) : isHolder;
         return current === seen.yes;
       }
+      case 'force':
+        if (fencingToken > 0)
+          return seen.status === 410 && !holders.some((holder) => this.#fenceOf.get(holder) === fencingToken);
+        return seen.released === 0 && holders.length === 0;
       case 'expire':
         return false;
     }
   }
 
   /** The state after a step that changes it; undefined when it can't be next. */
-  #change({ kind, token, record }: Step, { holder, ended, fence }: State): State | undefined {
+  #change({ kind, token, fencingToken, record }: Step, state: State): State | undefined {
+    const { holders, ended, fence } = state;
+    const seen = record?.seen;
     if (kind === 'acquire') {
-      if (holder !== '' || ended.has(token)) return undefined;
-      if (record !== undefined && record.seen!.status !== 201) return undefined;
+      if (ended.has(token) || holders.includes(token) || !this.#isBeside(token, holders)) return undefined;
+      if (seen !== undefined && seen.status !== 201) return undefined;
       const own = this.#fenceOf.get(token) ?? 0;
       if (own !== 0 && own !== this.#nextFence.get(fence)) return undefined;
-      return { holder: token, ended, fence: Math.max(own, fence) };
+      return { holders: [...holders, token], ended, fence: Math.max(own, fence) };
     }
-    if (kind !== 'release' && kind !== 'expire') return undefined;
-    if (holder !== token || (record !== undefined && record.seen!.status === 410)) return undefined;
-    return { holder: '', ended: new Set(ended).add(token), fence };
+    if (kind === 'force') {
+      const meant = holders.filter(
+        (holder) => fencingToken === 0 || this.#fenceOf.get(holder) === fencingToken,
+      );
+      if (seen === undefined ? meant.length === 0 : seen.released < meant.length) return undefined;
+      // It may have ended claims that nobody ever heard of; those can't be told by their fencing tokens.
+      if (meant.length === 0) return fencingToken > 0 || seen!.released === 0 ? undefined : state;
+      return {
+        holders: holders.filter((one) => !meant.includes(one)),
+        ended: including(ended, meant),
+        fence,
+      };
+    }
+    if ((kind !== 'release' && kind !== 'expire') || seen?.status === 410) return undefined;
+    if (holders.includes(token))
+      return { holders: holders.filter((one) => one !== token), ended: including(ended, [token]), fence };
+    // Somebody who waits takes that back.
+    if (kind !== 'release' || !this.#waits.has(token) || ended.has(token)) return undefined;
+    return { holders, ended: including(ended, [token]), fence };
   }
 
-  #isHolder(told: { owner: string; fencingToken: number } | undefined, holder: string): boolean {
-    return (
-      told === undefined ||
-      (told.owner === this.#ownerOf.get(holder) && told.fencingToken === this.#fenceOf.get(holder))
-    );
+  /** The claim with this token may hold the lock together with these. */
+  #isBeside(token: string, holders: readonly string[]): boolean {
+    if (holders.length === 0) return true;
+    const { mode, limit } = this.#claimOf.get(token)!;
+    const other = this.#claimOf.get(holders[0])!;
+    if (mode === 'semaphore') return other.mode === mode && other.limit === limit && holders.length < limit;
+    return mode === 'shared' && other.mode === 'shared';
+  }
+
+  /** A refusal shows the oldest holder. Where nobody waits there must be one. */
+  #isRefusal(shown: readonly Shown[], holders: readonly string[]): boolean {
+    return this.#areHolders(shown, holders) && (this.#isQueued || holders.length > 0);
+  }
+
+  /** Those that were shown are the oldest. */
+  #areHolders(shown: readonly Shown[], holders: readonly string[]): boolean {
+    return shown.every(({ owner, fencingToken }, i) => {
+      const claim = this.#claimOf.get(holders[i] ?? '');
+      return claim !== undefined && owner === claim.owner && fencingToken === claim.fencingToken;
+    });
   }
 
   /** All that tells two searches apart which have come to the same holder. */
@@ -370,14 +325,17 @@ class Search {
     // Maybes of long ago explain nothing: what was answered, and what concerns the holder.
     const telling = candidates.filter((i) => {
       const { record, token } = this.#steps[i];
-      return record !== undefined || token === state.holder;
+      return record !== undefined || state.holders.includes(token);
     });
     const lines = telling.slice(0, 12).map((i) => {
       const { id, kind, token, from, until, record } = this.#steps[i];
       return `#${id} ${kind} ${token} [${from.toFixed(1)}, ${until.toFixed(1)}] ${JSON.stringify(record?.seen ?? 'maybe')}`;
     });
-    const holder =
-      state.holder === '' ? 'free' : `held by ${state.holder} (${this.#fenceOf.get(state.holder)})`;
-    return `${holder}; next could be:\n    ${lines.join('\n    ')}`;
+    const held = state.holders.map((holder) => `${holder} (${this.#fenceOf.get(holder)})`).join(', ');
+    return `${held === '' ? 'free' : `held by ${held}`}; next could be:\n    ${lines.join('\n    ')}`;
   }
+}
+
+function including(tokens: ReadonlySet<string>, more: readonly string[]): ReadonlySet<string> {
+  return new Set([...tokens, ...more]);
 }

@@ -73,8 +73,10 @@ export class ModelConnection implements ShardStore {
   faults: NetworkFaults;
   /** Cut off from the store: nothing arrives, in either direction. */
   partitioned = false;
-  /** Requests arrive, replies do not. */
-  deaf = false;
+  /** While it is deaf: the share of replies that are not lost, but wait until it hears again. */
+  keepsReplies = 0;
+  /** Told of a commit that was applied, before it is replied to. */
+  committed: ((termKey: string) => void) | undefined;
   /** What the client did wrong (wrote to bytes of a commit under way): defects. */
   readonly misuses: string[] = [];
 
@@ -85,6 +87,8 @@ export class ModelConnection implements ShardStore {
   readonly #host: Host;
   /** Requests that wait in kernels and switches for a partition to end. */
   #held: (() => void)[] = [];
+  /** Replies that wait for it to hear again; undefined: it does. */
+  #unheard: (() => void)[] | undefined;
   #closed = false;
 
   constructor(
@@ -111,6 +115,17 @@ export class ModelConnection implements ShardStore {
     const held = this.#held;
     this.#held = [];
     for (const arrive of held) arrive();
+  }
+
+  /** Requests arrive, replies do not: they are lost, or wait until it hears again. */
+  set deaf(deaf: boolean) {
+    const unheard = this.#unheard ?? [];
+    this.#unheard = deaf ? unheard : undefined;
+    if (!deaf) for (const reply of unheard) reply();
+  }
+
+  get deaf(): boolean {
+    return this.#unheard !== undefined;
   }
 
   get(key: string): Promise<KeyValue | undefined> {
@@ -152,9 +167,11 @@ export class ModelConnection implements ShardStore {
         ...commit.changes,
       ] as Txn['changes'],
     };
-    const reply = this.#call(`commit ${journalKey}`, LIMITS.commitTimeoutMs, () =>
-      this.#store.txn(sent, this.#client),
-    );
+    const reply = this.#call(`commit ${journalKey}`, LIMITS.commitTimeoutMs, () => {
+      const result = this.#store.txn(sent, this.#client);
+      if (result.succeeded) this.committed?.(termKey);
+      return result;
+    });
     // Until the call has ended the bytes belong to the engine.
     const check = () => {
       const same = entry.every((byte, i) => byte === buffer[entryAt + i]);
@@ -266,10 +283,14 @@ export class ModelConnection implements ShardStore {
         settle();
       };
       const reply = (text: string, settle: () => void, extraMs = 0) => {
-        if (this.#cut() || this.deaf || random.chance(faults.loseReply))
-          return this.#scheduler.note(`${label} reply lost`);
-        const wait = random.delay(faults.delayMs) + extraMs;
-        this.#scheduler.after(wait, `${label} ${text}`, () => end(settle), domain);
+        const isLost = random.chance(this.deaf ? 1 - this.keepsReplies : faults.loseReply);
+        if (this.#cut() || isLost) return this.#scheduler.note(`${label} reply lost`);
+        const send = () => {
+          const wait = random.delay(faults.delayMs) + extraMs;
+          this.#scheduler.after(wait, `${label} ${text}`, () => end(settle), domain);
+        };
+        if (this.#unheard === undefined) send();
+        else this.#unheard.push(send);
       };
       const run = (copy: string) => {
         // A process that died in between has still sent it; a cut network holds or loses it.

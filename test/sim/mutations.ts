@@ -5,29 +5,10 @@
  * there any more fails the test: the mutation has to be brought along when the
  * code moves.
  */
-import type { ProfileName } from './profiles.ts';
+import type { Mutation } from './mutation.ts';
+import { WAIT_MUTATIONS } from './mutations-of-waits.ts';
 
-interface Edit {
-  readonly name: string;
-  readonly file: string;
-  readonly find: string;
-  readonly replace: string;
-  /** A second place in the same file. */
-  readonly also?: { readonly find: string; readonly replace: string };
-}
-
-/** Found within so many seeds, in the profile where it shows soonest. */
-interface BySeeds {
-  readonly profile: ProfileName;
-  readonly seeds: number;
-}
-
-/** Found by the tests of this file. */
-interface ByTests {
-  readonly tests: string;
-}
-
-export type Mutation = Edit & (BySeeds | ByTests);
+export type { Mutation };
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -51,9 +32,9 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a commit does not compare revisions, only that the term stands',
     file: 'test/sim/model-connection.ts',
-    find: '() =>\n      this.#store.txn(sent, this.#client),',
+    find: 'const result = this.#store.txn(sent, this.#client);',
     replace:
-      '() =>\n      this.#store.txn({ ...sent, compares: [{ key: termKey, modRevision: this.#store.modRevision(termKey) || -1 }] }, this.#client),',
+      'const result = this.#store.txn({ ...sent, compares: [{ key: termKey, modRevision: this.#store.modRevision(termKey) || -1 }] }, this.#client);',
     profile: 'store',
     seeds: 40,
   },
@@ -78,8 +59,8 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/term.ts',
     find: "      const end = await this.settle(sentAt);\n      if (end === 'gone') return maybeThere ? 'lostUnknown' : 'lost';",
     replace: "      const end = await this.settle(sentAt);\n      if (end === 'gone') return 'lost';",
-    profile: 'everything',
-    seeds: 300,
+    profile: 'leases',
+    seeds: 40,
   },
   {
     name: 'a commit of a term that is gone is taken for done',
@@ -102,8 +83,8 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/shard-lane.ts',
     find: '    if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);\n',
     replace: '    void flight;\n',
-    profile: 'everything',
-    seeds: 600,
+    profile: 'leases',
+    seeds: 40,
   },
   {
     name: 'a slot is taken over without a look at its owner',
@@ -124,6 +105,13 @@ export const MUTATIONS: readonly Mutation[] = [
     replace: 'compares.push({ key: termKey(me.term), modRevision: 0 }), compares.pop(), void modRevision;',
     profile: 'everything',
     seeds: 300,
+  },
+  {
+    name: 'a term that does not know that it is over claims again what it serves',
+    file: 'src/lane/takeover.ts',
+    find: 'if (me.serves(slot)) continue;',
+    replace: 'if (me.serves(slot) && record.owner === me.term) continue;',
+    tests: 'test/lane/takeover.test.ts',
   },
   {
     name: 'the journal is not replayed',
@@ -387,4 +375,5 @@ export const MUTATIONS: readonly Mutation[] = [
     profile: 'isolation',
     seeds: 10,
   },
+  ...WAIT_MUTATIONS,
 ];

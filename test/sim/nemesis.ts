@@ -66,18 +66,14 @@ export class Nemesis {
     return any ? this.#random.below(machines.length) : this.#random.pick(serving);
   }
 
-  /** Mostly of a term that owns slots. */
-  #endLease(store: ModelStore): void {
-    const records = store.range('holdfast/slot/', 'holdfast/slot0', Infinity, false).entries;
-    const owners = new Set(
-      records.map(
-        ({ value }) => (JSON.parse(Buffer.from(value).toString()) as { owner: string | null }).owner,
-      ),
-    );
-    const owning = [...owners]
-      .map((term) => store.leaseOf(`holdfast/term/${term}`))
-      .filter((lease) => lease !== '');
-    const from = owning.length === 0 || this.#random.chance(0.25) ? store.leases : owning;
+  /** Mostly of a term that owns slots; `process`: of one of its terms, if it has any. */
+  #endLease(store: ModelStore, process?: string): void {
+    const owners = new Set(recordsOf<{ owner: string | null }>(store, 'slot').map(([, { owner }]) => owner));
+    const terms = recordsOf<{ process: string }>(store, 'term');
+    const own = terms.filter(([, record]) => record.process === process).map(([term]) => term);
+    const owning = (own.length > 0 ? own : terms.map(([term]) => term)).filter((term) => owners.has(term));
+    const leases = owning.map((term) => store.leaseOf(`holdfast/term/${term}`));
+    const from = leases.length === 0 || this.#random.chance(0.25) ? store.leases : leases;
     if (from.length > 0) store.endLease(this.#random.pick(from), 'nemesis');
   }
 
@@ -111,6 +107,8 @@ export class Nemesis {
         return this.#partition();
       case 'deaf':
         return this.#deafen(machine, store);
+      case 'forget':
+        return this.#forget(machine, store);
       case 'outage':
         store.down = true;
         return this.#later(100, 7_000, `${store.name} up`, () => this.#up(store.name));
@@ -230,12 +228,35 @@ export class Nemesis {
     if (process === undefined) return;
     const lanes = process.lanes.flatMap(({ connections }) => connections);
     const deaf = lanes.filter(({ name }) => name === store.name);
-    for (const connection of deaf) connection.deaf = true;
+    const keepsReplies = this.#random.pick([0, 0.5]);
+    for (const connection of deaf) Object.assign(connection, { keepsReplies, deaf: true });
     this.#later(50, 2_500, `${process.id} hears ${store.name}`, () => {
       for (const connection of deaf) connection.deaf = false;
     });
     if (this.#random.chance(0.6))
-      this.#later(0, 600, `lease of ${store.name} ends`, () => this.#endLease(store));
+      this.#later(0, 600, `lease of ${store.name} ends`, () => this.#endLease(store, process.id));
+  }
+
+  /**
+   * From its next commit on a lane hears nothing, and its term ends. It hears
+   * again just before it asks what became of the commit, or just after: then it
+   * may hear of its end while that question is still open.
+   */
+  #forget(machine: number, store: ModelStore): void {
+    for (const { connections } of this.#cluster.machines[machine]?.lanes ?? []) {
+      const connection = connections.find(({ name }) => name === store.name)!;
+      connection.committed = (termKey) => {
+        connection.committed = undefined;
+        if (this.over) return;
+        const asks = this.#random.chance(0.5);
+        Object.assign(connection, { keepsReplies: asks ? 0.5 : 0, deaf: true });
+        const endLease = () => store.endLease(store.leaseOf(termKey), 'nemesis');
+        this.#later(20, 200, `lease of ${termKey} ends`, endLease);
+        const at = LIMITS.commitTimeoutMs;
+        const [low, high] = asks ? [at, at + 600] : [at - 400, at];
+        this.#later(low, high, `${termKey} hears`, () => (connection.deaf = false));
+      };
+    }
   }
 
   #up(name: string): void {
@@ -250,4 +271,13 @@ export class Nemesis {
       if (this.#cluster.machines[machine] === undefined) this.#cluster.start(machine);
     });
   }
+}
+
+function recordsOf<T>(store: ModelStore, kind: string): [string, T][] {
+  const prefix = `holdfast/${kind}/`;
+  const { entries } = store.range(prefix, `holdfast/${kind}0`, Infinity, false);
+  return entries.map(({ key, value }) => [
+    key.slice(prefix.length),
+    JSON.parse(Buffer.from(value).toString()) as T,
+  ]);
 }

@@ -25,6 +25,8 @@ export function checkAtRest(cluster: Cluster): void {
   for (const { id, front } of cluster.processes) {
     const { open } = front.connections;
     if (open !== 0) cluster.violate('answered', `${id}: ${open} requests are open and nobody sent one`);
+    if (front.standing.size !== 0)
+      cluster.violate('answered', `${id}: ${front.standing.size} waits stand and nobody waits`);
     if (front.underWay !== 0) cluster.violate('answered', `${id}: ${front.underWay} forwards are under way`);
   }
 }

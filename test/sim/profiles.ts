@@ -2,7 +2,7 @@
  * What goes wrong in a run: the faults that there are, and the workload
  * profiles, each a mix of them.
  */
-import { COPY_MS_MAX } from './client.ts';
+import { COPY_SHARE_MAX } from './client.ts';
 import { CALM_CLIENTS, type ClientNetwork } from './cluster.ts';
 import { CALM, type NetworkFaults } from './model-connection.ts';
 import { CALM_PEERS, type PeerFaults } from './peer-network.ts';
@@ -22,6 +22,8 @@ export interface Faults {
   readonly partition?: number;
   /** Nothing that a store says is heard; often the lease ends meanwhile. */
   readonly deaf?: number;
+  /** That, and what a term without an answer wrote is deleted before the answer comes: it ends, and others take over. */
+  readonly forget?: number;
   readonly outage?: number;
   readonly full?: number;
   readonly storm?: number;
@@ -45,12 +47,25 @@ export interface Profile {
   readonly store: NetworkFaults;
   readonly clients: ClientNetwork;
   readonly peers: PeerFaults;
+  /** What fails is no reason for anything to be late. */
+  readonly prompt?: boolean;
   /** Machines that have a process from the start. */
   readonly machinesAtFirst?: number;
   /** Per message between two threads of a process: it takes long. */
   readonly slowHop?: number;
   /** For how long the terms must have stayed the same before slots move, in ms. */
   readonly settleMs?: number;
+  /** Share of claims that are waited for; without it runs differ. */
+  readonly waits?: number;
+  /** Clients with sessions. */
+  readonly sessions?: number;
+  /** Instead of the default. */
+  readonly requestTimeoutMs?: number;
+  readonly reattachMs?: number;
+  /** How long it may take until a wait has found its place again, in ms. */
+  readonly resumedMs?: number;
+  /** How often what dead terms left is deleted, in ms. */
+  readonly sweepEveryMs?: number;
   /** Instead of a time that is longer than any run has patience for. */
   readonly isolatedAfterMs?: number;
 }
@@ -84,7 +99,7 @@ const FLAKY_CLIENTS: ClientNetwork = {
   loseReply: 0.02,
   duplicate: 0.03,
   late: 0.02,
-  lateMsMax: COPY_MS_MAX,
+  lateShareMax: COPY_SHARE_MAX,
   astray: 0.1,
 };
 const FLAKY_PEERS: PeerFaults = {
@@ -98,7 +113,14 @@ const FLAKY_PEERS: PeerFaults = {
 };
 
 export const PROFILES = {
-  calm: { faults: {}, everyMs: 1_000, store: CALM, clients: CALM_CLIENTS, peers: CALM_PEERS },
+  calm: {
+    faults: {},
+    everyMs: 1_000,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    prompt: true,
+  },
   /** Nothing fails: processes come and go, and slots with them. */
   moves: {
     faults: { stop: 3, join: 2 },
@@ -106,6 +128,7 @@ export const PROFILES = {
     store: CALM,
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
+    prompt: true,
     machinesAtFirst: 1,
     settleMs: 100,
   },
@@ -157,11 +180,14 @@ export const PROFILES = {
     peers: CALM_PEERS,
   },
   leases: {
-    faults: { endLease: 4, deaf: 4, pauseKeeper: 2, storm: 1 },
-    everyMs: 1_500,
+    faults: { endLease: 4, deaf: 3, forget: 10, pauseKeeper: 2, storm: 1 },
+    everyMs: 1_000,
     store: FLAKY_STORE,
     clients: FLAKY_CLIENTS,
     peers: CALM_PEERS,
+    machinesAtFirst: 2,
+    requestTimeoutMs: 2_500,
+    sweepEveryMs: 300,
   },
   clocks: {
     faults: { stopClock: 3, jumpWall: 1, endLease: 1 },
@@ -176,6 +202,30 @@ export const PROFILES = {
     store: CALM,
     clients: CALM_CLIENTS,
     peers: CALM_PEERS,
+  },
+  /** Only the ways between processes break, and waits have time to find their places again. */
+  links: {
+    faults: { breakPeers: 1 },
+    everyMs: 1_500,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    prompt: true,
+    waits: 0.8,
+    // A break is heard of at once, or noticed by the silence.
+    resumedMs: 4_000,
+    reattachMs: 10_000,
+  },
+  /** Queues whose owners change, and whose clients and ways to them are lost. */
+  waits: {
+    faults: { kill: 2, stop: 3, join: 4, endLease: 2, breakPeers: 3, cutPeers: 2 },
+    everyMs: 1_000,
+    store: CALM,
+    clients: CALM_CLIENTS,
+    peers: CALM_PEERS,
+    waits: 0.8,
+    sessions: 2,
+    settleMs: 200,
   },
   everything: {
     faults: {

@@ -14,7 +14,7 @@ export function read(client: Client, names: readonly string[], paceMs: number): 
     const fencingToken = told.get(name) ?? 0;
     const verify = fencingToken > 0 && client.random.chance(0.3);
     client.ask(verify ? { op: 'verify', name, fencingToken } : { op: 'get', name }, (reply) => {
-      if (reply?.holder !== undefined) told.set(name, reply.holder.fencingToken);
+      for (const { fencingToken: held } of reply?.holders ?? []) told.set(name, held);
     });
     client.after(client.random.delay(paceMs), next);
   };

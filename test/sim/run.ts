@@ -6,18 +6,22 @@
  */
 import { Buffer } from 'node:buffer';
 import { LIMITS } from '../../src/limits.ts';
+import { Actor } from './actor.ts';
 import { checkHistory, describe } from './checker.ts';
-import { Actor, Client } from './client.ts';
+import { Client } from './client.ts';
 import { Cluster } from './cluster.ts';
+import { force } from './forcer.ts';
 import { History, type OpRecord, type Violation } from './history.ts';
 import { Nemesis } from './nemesis.ts';
 import { pipe } from './piper.ts';
 import { checkAtRest } from './placement-check.ts';
-import { PROFILES, type Profile, type ProfileName } from './profiles.ts';
+import { type Faults, PROFILES, type Profile, type ProfileName } from './profiles.ts';
 import { Random } from './random.ts';
 import { read } from './reader.ts';
 import { Scheduler } from './scheduler.ts';
 import { checkStores } from './store-audit.ts';
+import { SessionActor } from './session-actor.ts';
+import { COOL, CROWDS, FORCED, HOT, NAMES, OF_SESSIONS, WAIT_MS_MAX, wishesFor } from './wishes.ts';
 
 export interface RunResult {
   readonly seed: number;
@@ -39,10 +43,6 @@ export interface RunResult {
 const SHARDS = 2;
 const MACHINES = 3;
 const SLOTS = 16;
-/** Locks that many want, and locks that few want: those are mostly granted and released. */
-const HOT = ['alpha', 'order-12345', '{cart}/7', '{cart}/8', 'grüße', 'job:nightly'];
-const COOL = Array.from({ length: 16 }, (_, i) => `cool/${i}`);
-const NAMES = [...HOT, ...COOL];
 const CLIENTS = 5;
 /** Rounds that overlap, rounds with gaps between them, and rounds that are nearly all reads. */
 const LOADS = [
@@ -53,6 +53,13 @@ const LOADS = [
   { writeEveryMs: 3_000, hot: 0.2, cool: 0, readers: 3, pipers: 3 },
 ];
 const SLOW_HOP = 0.001;
+/** Shares of claims that are waited for, and of clients that want a lock that several may hold. */
+const WAITS = [0, 0.3, 0.8];
+const CROWDED = [0, 0.4];
+/** Clients with sessions. */
+const SESSIONS = [0, 0, 2];
+const FORCE_EVERY_MS = 2_500;
+const HANG_UP_EVERY_MS = 6_000;
 const READ_EVERY_MS = 50;
 const BURST_EVERY_MS = 250;
 /** From the end of the faults until everything has to be served again: a lease that runs out, and a few seconds. */
@@ -65,6 +72,16 @@ const EVENTS_MAX = 2_000_000;
 
 export const PROFILE_NAMES = Object.keys(PROFILES) as ProfileName[];
 
+/** Faults during which every thread that lives goes on, and every store answers. */
+const ATTENTIVE: ReadonlySet<string> = new Set<keyof Faults>([
+  'kill',
+  'stop',
+  'join',
+  'endLease',
+  'breakPeers',
+  'cutPeers',
+]);
+
 const ISOLATED_AFTER_MS = LIMITS.isolatedAfterMs;
 const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
 
@@ -72,10 +89,11 @@ const limits = LIMITS as { -readonly [K in keyof typeof LIMITS]: number };
  * Bounds that a run of seconds would never reach are drawn per seed, so that
  * checkpoints, truncation and sweeping take part. The code reads LIMITS at use.
  */
-function drawLimits(random: Random, { settleMs, isolatedAfterMs }: Profile): void {
+function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs, reattachMs }: Profile): void {
   limits.journalBytesMax = random.pick([64 * 1024 * 1024, 20_000, 5_000, 1_000]);
   limits.checkpointChunkBytes = random.pick([256 * 1024, 4_096]);
   limits.sweepEveryMs = random.pick([30_000, 4_000, 700]);
+  if (sweepEveryMs !== undefined) limits.sweepEveryMs = sweepEveryMs;
   limits.recordPollMs = random.pick([10_000, 2_000]);
   // Small, also because memory that nobody fills has to be cleared.
   limits.batchSealBytes = random.pick([128 * 1024, 8_192, 4_096, 2_048]);
@@ -89,6 +107,8 @@ function drawLimits(random: Random, { settleMs, isolatedAfterMs }: Profile): voi
   limits.notOwnerRetryMs = random.pick([20, 5, 200]);
   limits.peerRequestsMax = random.pick([131_072, 131_072, 6]);
   limits.peerBacklogBytesMax = random.pick([16 * 1024 * 1024, 2_000]);
+  limits.reattachMs = random.pick([5_000, 1_500, 10_000]);
+  if (reattachMs !== undefined) limits.reattachMs = reattachMs;
 }
 
 /** Bounds at which requests are shed, which must not be in the way when all is well. */
@@ -109,7 +129,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
     machines: MACHINES,
     lanes: 1 + random.fork('lanes').below(2),
     slots: SLOTS,
-    requestTimeoutMs: LIMITS.requestTimeoutMsDefault,
+    requestTimeoutMs: profile.requestTimeoutMs ?? LIMITS.requestTimeoutMsDefault,
     storeFaults: profile.store,
     clientNetwork: profile.clients,
     peerFaults: profile.peers,
@@ -118,9 +138,9 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
     honestClocks: jumpClock === undefined && stopClock === undefined,
   });
   await cluster.begin();
-  const history = new History();
-  const clients = load(cluster, random, history);
-  await live(cluster, clients, random, profile, history);
+  const history = new History(cluster.closedAt, cluster.killedAt);
+  const clients = load(cluster, random, profile, history);
+  const wellFrom = await live(cluster, clients, random, profile, history);
   const final = await readAllBack(cluster, random, history);
   cluster.finish();
   const defects: Violation[] = [];
@@ -129,34 +149,60 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
     defects.push({ rule: 'defect', text: `event "${label}" at ${at.toFixed(1)} threw ${text}` });
   }
   const honestClocks = jumpClock === undefined;
+  const { requestTimeoutMs } = cluster.options;
   const violations = [
     ...defects,
     ...cluster.violations,
-    ...checkHistory(history, { honestClocks }),
-    ...checkStores(cluster.stores, history, { honestClocks, prompt: name === 'calm' || name === 'moves' }),
+    ...checkHistory(history, { honestClocks, requestTimeoutMs }),
+    ...checkStores(cluster.stores, history, {
+      honestClocks,
+      prompt: profile.prompt ?? false,
+      still: name === 'calm',
+      resumedMs: profile.resumedMs,
+      attentive: Object.keys(profile.faults).every((fault) => ATTENTIVE.has(fault)),
+      wellFrom,
+    }),
     ...final,
   ];
   return report(seed, name, cluster, history, violations);
 }
 
-function load(cluster: Cluster, random: Random, history: History): Client[] {
+function load(cluster: Cluster, random: Random, profile: Profile, history: History): Client[] {
   const join = (name: string): Client => {
     const transport = cluster.transport(name);
     const timeoutMs = cluster.options.requestTimeoutMs;
     return new Client(cluster.scheduler, random.fork(name), name, history, transport, timeoutMs);
   };
   const kind = random.fork('load').pick(LOADS);
+  const waits = profile.waits ?? random.fork('waits').pick(WAITS);
+  const crowded = profile.waits === undefined ? random.fork('crowds').pick(CROWDED) : CROWDED[1];
   const clients: Client[] = [];
   for (let i = 0; i < CLIENTS; i++) {
     const client = join(`c${i}`);
     client.paceMs = kind.writeEveryMs;
-    for (const lock of HOT) if (client.random.chance(kind.hot)) new Actor(client, lock);
-    for (const lock of COOL) if (client.random.chance(kind.cool)) new Actor(client, lock);
+    const want = (lock: string, share: number) => {
+      if (client.random.chance(share)) new Actor(client, lock, wishesFor(lock, waits));
+    };
+    for (const lock of HOT) want(lock, kind.hot);
+    for (const lock of COOL) want(lock, kind.cool);
+    for (const lock of CROWDS) want(lock, crowded);
     clients.push(client);
   }
   for (let i = 0; i < kind.readers; i++) {
     const client = join(`r${i}`);
     read(client, kind.cool === 0 ? HOT : NAMES, READ_EVERY_MS);
+    clients.push(client);
+  }
+  const sessions = profile.sessions ?? random.fork('sessions').pick(SESSIONS);
+  for (let i = 0; i < sessions; i++) {
+    const client = join(`s${i}`);
+    client.paceMs = Math.min(200, kind.writeEveryMs);
+    for (let j = 0; j < 2; j++) new SessionActor(client, OF_SESSIONS, waits);
+    clients.push(client);
+  }
+  if (crowded > 0) {
+    const client = join('admin');
+    force(client, FORCED, FORCE_EVERY_MS);
     clients.push(client);
   }
   for (let i = 0; i < kind.pipers; i++) {
@@ -167,17 +213,18 @@ function load(cluster: Cluster, random: Random, history: History): Client[] {
   return clients;
 }
 
-/** Faults, then recovery, then a while in which everything must work. */
+/** Faults, then recovery, then a while in which everything must work; returns when that began. */
 async function live(
   cluster: Cluster,
   clients: Client[],
   random: Random,
   profile: Profile,
   history: History,
-): Promise<void> {
+): Promise<number> {
   const { scheduler } = cluster;
   const faultsUntil = scheduler.now + random.between(8_000, 20_000);
   const nemesis = new Nemesis(cluster, random.fork('nemesis'), profile, faultsUntil);
+  for (const client of clients) hangUpNowAndThen(client, faultsUntil);
   await go(cluster, faultsUntil);
   nemesis.over = true;
   scheduler.note('ALL HEALED');
@@ -190,17 +237,31 @@ async function live(
   const wellFrom = scheduler.now + SETTLE_MS;
   await go(cluster, wellFrom + WELL_MS);
   for (const client of clients) client.stopped = true;
-  await go(cluster, scheduler.now + SERVED_MS);
+  // What is still under way ends: waits, time-outs of clients, late copies of requests.
+  await go(cluster, scheduler.now + Math.max(cluster.options.requestTimeoutMs, WAIT_MS_MAX) + 2_000);
   const judged = ({ sentAt, patienceMs }: OpRecord) =>
     patienceMs > SERVED_MS && sentAt >= wellFrom && sentAt < wellFrom + WELL_MS;
   for (const op of history.ops.filter(judged)) checkServed(cluster, op);
-  // What is still under way ends: time-outs of clients, late copies of requests.
-  await go(cluster, scheduler.now + cluster.options.requestTimeoutMs + 2_000);
+  for (const { client, session, op, sentAt, endedAt, status } of history.sessionOps) {
+    const isLate = status === 0 || status >= 500 || endedAt - sentAt > 2 * SERVED_MS;
+    if (sentAt < wellFrom || sentAt >= wellFrom + WELL_MS || !isLate) continue;
+    cluster.violate('liveness', `${op} of ${session} by ${client} at ${sentAt.toFixed(1)}: ${status}`);
+  }
   checkAtRest(cluster);
+  return wellFrom;
+}
+
+function hangUpNowAndThen(client: Client, until: number): void {
+  const next = (): void => {
+    if (client.now < until) client.hangUp();
+    if (client.now < until) client.after(client.random.delay(HANG_UP_EVERY_MS), next);
+  };
+  client.after(client.random.delay(HANG_UP_EVERY_MS), next);
 }
 
 function checkServed(cluster: Cluster, op: OpRecord): void {
-  if (op.seen !== undefined && op.seen.status < 500 && op.endedAt - op.sentAt <= SERVED_MS) return;
+  const servedMs = op.wish.waitMs + SERVED_MS;
+  if (op.seen !== undefined && op.seen.status < 500 && op.endedAt - op.sentAt <= servedMs) return;
   cluster.violate('liveness', `${SETTLE_MS} ms after the last fault: ${describe(op)}`);
 }
 

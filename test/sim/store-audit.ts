@@ -6,34 +6,26 @@
  *               the last owner's key is gone, or by its own commit, which names
  *               the next: nobody else owns it then while that term lives;
  *               journals and effects have no gap
- *   exclusion   no lock is granted while it is held
+ *   exclusion   who holds, and waits, may do so beside the others (journal-state.ts)
  *   durability  what an answer acknowledged had been written before
+ *   refused     what an answer said had not happened was not written, nor later
  *   freed early no claim ends by time while its client was promised more
  *   freed late  where nothing fails, a claim ends by time soon after its TTL:
  *               counted on, not anew, when its slot is handed over
+ *   delay       where nothing fails, a lock delay is as long as was asked for
  */
 import { Buffer } from 'node:buffer';
+import type { AuditOptions } from './audit-options.ts';
 import { describe } from './checker.ts';
 import type { Claim, History, OpRecord, Rule, Violation } from './history.ts';
 import { readJournalEntry, type JournalEffect } from './journal-reader.ts';
+import { type Grant, JournalState } from './journal-state.ts';
 import type { Applied, ModelStore } from './model-store.ts';
 import { tokenHex } from './request.ts';
+import { checkWaits } from './waits-audit.ts';
 
 /** What the audit needs of a store. */
 export type AuditedStore = Pick<ModelStore, 'name' | 'log'>;
-
-interface Grant {
-  readonly name: string;
-  readonly token: string;
-  readonly fencingToken: number;
-  readonly grantedAt: number;
-  /** The longest it ever had. */
-  ttlMs: number;
-  /** When its slot was last taken over from a term that did not hand it over; every TTL begins anew then. */
-  takenOverAt: number;
-  endedAt: number;
-  reason: 'released' | 'expired' | '';
-}
 
 interface Ownership {
   readonly owner: string | null;
@@ -44,53 +36,62 @@ function said({ owner, next }: Ownership): string {
   return owner ?? (next === null ? 'nobody' : `nobody, for ${next}`);
 }
 
-const RELEASED = 1;
-const EXPIRED = 2;
-
-export interface AuditOptions {
-  /** False: clocks of owners jumped. */
-  readonly honestClocks: boolean;
-  /** Nothing failed and nobody stood still. */
-  readonly prompt: boolean;
-}
-
 /** From the end of a TTL until the claim is gone: pads, ticks, a commit, and the slot may be on its way. */
 const FREED_MS = 600;
+/** A delay counts from the decision, not from the commit. */
+const DELAY_SLACK_MS = 60;
 
 export function checkStores(
   stores: readonly AuditedStore[],
   history: History,
-  { honestClocks, prompt }: AuditOptions,
+  options: AuditOptions,
 ): Violation[] {
+  const { honestClocks, prompt } = options;
   const violations: Violation[] = [];
+  const audits = stores.map((store) => new StoreAudit(store, violations));
+  const locks = audits.map((audit) => audit.run());
   const grants = new Map<string, Grant>();
-  for (const store of stores) new StoreAudit(store, grants, violations).run();
+  for (const grant of locks.flatMap((of) => of.grants))
+    grants.set(`${grant.name} ${grant.fencingToken}`, grant);
   for (const op of history.ops) checkAcknowledged(op, grants, history, violations);
+  checkRefused(grants, history, violations);
   for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
   if (prompt) checkPrompt(grants, history, violations);
+  if (prompt) for (const { delays } of locks) checkDelays(delays, violations);
+  checkWaits(
+    locks.flatMap(({ waits }) => waits),
+    locks.flatMap(({ idles }) => idles),
+    [...grants.values()],
+    history,
+    options,
+    violations,
+  );
   return violations;
 }
 
 class StoreAudit {
   readonly #store: AuditedStore;
-  readonly #grants: Map<string, Grant>;
   readonly #violations: Violation[];
   readonly #terms = new Map<string, { seq: number }>();
-  readonly #owners = new Map<number, Ownership>();
+  readonly #owners = new Map<number, Ownership & { since: number }>();
   readonly #counters = new Map<number, number>();
-  readonly #holders = new Map<string, Grant>();
+  readonly #locks: JournalState;
+  #applied: Applied | undefined;
 
-  constructor(store: AuditedStore, grants: Map<string, Grant>, violations: Violation[]) {
+  constructor(store: AuditedStore, violations: Violation[]) {
     this.#store = store;
-    this.#grants = grants;
     this.#violations = violations;
+    this.#locks = new JournalState((rule, text) => this.#violate(rule, this.#applied!, text));
   }
 
-  run(): void {
+  run(): JournalState {
     for (const applied of this.#store.log) this.#apply(applied);
+    this.#locks.finish(this.#applied?.at ?? 0);
+    return this.#locks;
   }
 
   #apply(applied: Applied): void {
+    this.#applied = applied;
     for (const { key, value } of applied.changes) {
       const [, kind, id, seq] = key.split('/');
       if (kind === 'term') this.#term(id, value);
@@ -108,8 +109,8 @@ class StoreAudit {
 
   #slot(slot: number, value: Uint8Array, applied: Applied): void {
     const now = JSON.parse(Buffer.from(value).toString()) as Ownership;
-    const before = this.#owners.get(slot) ?? { owner: null, next: null };
-    this.#owners.set(slot, now);
+    const before = this.#owners.get(slot) ?? { owner: null, next: null, since: 0 };
+    this.#owners.set(slot, { ...now, since: now.owner === before.owner ? before.since : applied.at });
     const text = `slot ${slot} went from ${said(before)} to ${said(now)}`;
     if (before.owner !== null && before.owner !== now.owner && this.#terms.has(before.owner)) {
       const own = applied.changes.some(({ key }) => key === `holdfast/term/${before.owner}`);
@@ -117,10 +118,7 @@ class StoreAudit {
         this.#violate('one owner', applied, `${text} while its owner lived`);
     }
     const isDirect = before.owner === null && before.next === now.owner;
-    if (now.owner !== null && now.owner !== before.owner && !isDirect) {
-      for (const [key, holder] of this.#holders)
-        if (key.startsWith(`${slot} `)) holder.takenOverAt = applied.at;
-    }
+    if (now.owner !== null && now.owner !== before.owner) this.#locks.takenOver(slot, applied.at, isDirect);
     if (before.owner === null && before.next !== null && this.#terms.has(before.next)) {
       if (now.owner !== before.next)
         this.#violate('one owner', applied, `${text} while the term that it was given to lived`);
@@ -144,8 +142,8 @@ class StoreAudit {
   }
 
   #effect(term: string, effect: JournalEffect, applied: Applied): void {
-    const { slot, number, hash, fencingToken } = effect;
-    const owner = this.#owners.get(slot)?.owner;
+    const { slot, number } = effect;
+    const { owner, since } = this.#owners.get(slot) ?? { owner: undefined, since: 0 };
     if (owner !== term) {
       this.#violate(
         'one owner',
@@ -158,44 +156,7 @@ class StoreAudit {
       this.#violate('durability', applied, `slot ${slot}: effect ${number} of term ${term} follows ${last}`);
     }
     this.#counters.set(slot, number);
-    // Names are told apart by hash, as in the journal; two names of a run don't collide.
-    const key = `${slot} ${hash}`;
-    const holder = this.#holders.get(key);
-    if (effect.kind === 'granted') {
-      const { name, token } = effect;
-      if (holder !== undefined) {
-        this.#violate(
-          'exclusion',
-          applied,
-          `${name} was granted (${number}) while claim ${holder.fencingToken} held it`,
-        );
-      }
-      const grant: Grant = {
-        name,
-        token,
-        fencingToken,
-        grantedAt: applied.at,
-        ttlMs: effect.ttlMs,
-        takenOverAt: -Infinity,
-        endedAt: Infinity,
-        reason: '',
-      };
-      this.#holders.set(key, grant);
-      this.#grants.set(`${name} ${fencingToken}`, grant);
-      return;
-    }
-    if (holder?.fencingToken !== fencingToken) {
-      return this.#violate(
-        'durability',
-        applied,
-        `${effect.kind} of slot ${slot} names claim ${fencingToken}, which is not there`,
-      );
-    }
-    if (effect.kind === 'renewed') holder.ttlMs = Math.max(holder.ttlMs, effect.ttlMs);
-    if (effect.kind !== 'ended') return;
-    holder.endedAt = applied.at;
-    holder.reason = effect.reason === RELEASED ? 'released' : effect.reason === EXPIRED ? 'expired' : '';
-    this.#holders.delete(key);
+    this.#locks.apply(effect, { at: applied.at, term, since });
   }
 
   #violate(rule: Rule, { at, revision, by }: Applied, text: string): void {
@@ -215,7 +176,7 @@ function checkAcknowledged(
 ): void {
   if (op.seen === undefined || op.seen.status >= 300) return;
   const claim = history.claims.get(op.token);
-  if (claim === undefined || op.op === 'verify') return;
+  if (claim === undefined || op.op === 'verify' || op.op === 'force') return;
   const fencingToken = op.op === 'release' ? claim.fencingToken : op.seen.fencingToken;
   // Nobody ever learned that claim's fencing token: it can't be found.
   if (fencingToken === 0) return;
@@ -233,9 +194,44 @@ function checkAcknowledged(
   }
 }
 
+/** Each grant and release is that of a request which had been sent and was not refused. */
+function checkRefused(grants: ReadonlyMap<string, Grant>, history: History, violations: Violation[]): void {
+  const asked = new Map<string, OpRecord[]>();
+  for (const op of history.ops) {
+    if (op.op !== 'acquire' && op.op !== 'release') continue;
+    const key = `${op.op} ${op.name} ${tokenHex(op.token)}`;
+    const ops = asked.get(key);
+    if (ops === undefined) asked.set(key, [op]);
+    else ops.push(op);
+  }
+  const opsOf = (op: string, { name, token }: Grant) => asked.get(`${op} ${name} ${token}`) ?? [];
+  const judge = (op: 'acquire' | 'release', grant: Grant, at: number): void => {
+    const { name, fencingToken } = grant;
+    const ops = opsOf(op, grant).filter(({ sentAt }) => sentAt <= at);
+    if (ops.some(mayHaveWorked)) return;
+    // A process gives back what it got for a client that is gone.
+    if (op === 'release' && opsOf('acquire', grant).some(({ wire }) => history.closedAt.has(wire))) return;
+    const told = ops.length === 0 ? 'nobody had asked' : ops.map(describe).join('; ');
+    const text = `${name}: ${op} of claim ${fencingToken} was written at ${at.toFixed(1)}, but ${told}`;
+    violations.push({ rule: 'refused', text });
+  };
+  for (const grant of grants.values()) {
+    judge('acquire', grant, grant.grantedAt);
+    if (grant.reason === 'released') judge('release', grant, grant.endedAt);
+  }
+}
+
+/** Who waits, or has a session, may hear of a claim when it has ended: 410. */
+function mayHaveWorked({ seen, copies, wish }: OpRecord): boolean {
+  if (seen === undefined || copies > 0 || seen.status < 300) return true;
+  return seen.status === 410 && (wish.waitMs > 0 || wish.session !== '');
+}
+
 function checkPromise(claim: Claim, grants: ReadonlyMap<string, Grant>, violations: Violation[]): void {
   const grant = grants.get(`${claim.name} ${claim.fencingToken}`);
-  if (grant === undefined || grant.reason !== 'expired' || grant.endedAt >= claim.promisedUntil) return;
+  const isOver =
+    grant?.reason === 'expired' || (grant?.reason === 'session' && grant.endedAt < claim.releaseSentAt);
+  if (grant === undefined || !isOver || grant.endedAt >= claim.promisedUntil) return;
   const text =
     `${claim.name}: claim ${claim.owner} (${claim.fencingToken}) was ended at ${grant.endedAt.toFixed(1)}, ` +
     `promised until ${claim.promisedUntil.toFixed(1)}`;
@@ -267,5 +263,13 @@ function checkPrompt(grants: ReadonlyMap<string, Grant>, history: History, viola
     if (lateMs <= FREED_MS) continue;
     const text = `${name}: claim ${fencingToken} had ${ttlMs} ms from ${from.toFixed(1)} and was ended ${lateMs.toFixed(0)} ms later`;
     violations.push({ rule: 'freed late', text });
+  }
+}
+
+function checkDelays(delays: JournalState['delays'], violations: Violation[]): void {
+  for (const { name, ms, lastedMs } of delays) {
+    if (lastedMs >= ms - DELAY_SLACK_MS) continue;
+    const text = `${name}: a delay of ${ms} ms was over after ${lastedMs.toFixed(0)} ms`;
+    violations.push({ rule: 'delay', text });
   }
 }
