@@ -177,7 +177,20 @@ export class Op {
     return this.kind === Kind.watch || (this.kind === Kind.acquire && this.waitMs > 0);
   }
 
-  /** Takes away what most ops do not have, and what belongs to no kind in particular. */
+  /** Makes it an op of no kind, without texts and flags. */
+  clear(): void {
+    this.makePlain();
+    this.kind = 0;
+    this.flags = 0;
+    this.ttlMs = 0;
+    this.fencingToken = 0;
+    this.keyLength = 0;
+    this.tokenLength = 0;
+    this.ownerLength = 0;
+    this.metadataLength = 0;
+  }
+
+  /** Takes away what most ops do not have. */
   makePlain(): void {
     this.namespaceLength = 0;
     this.mode = 0;

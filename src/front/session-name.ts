@@ -76,14 +76,7 @@ export function principalOf({ bytes, principalAt, principalLength }: Op): Uint8A
 
 /** An op without texts, flags and what most ops do not have. */
 export function clearOp(op: Op, kind: number, receivedAt: number): void {
-  op.makePlain();
+  op.clear();
   op.kind = kind;
-  op.flags = 0;
   op.receivedAt = receivedAt;
-  op.ttlMs = 0;
-  op.fencingToken = 0;
-  op.keyLength = 0;
-  op.tokenLength = 0;
-  op.ownerLength = 0;
-  op.metadataLength = 0;
 }

@@ -12,14 +12,12 @@
  *   44 tokenLength u8 · 45 key, token, owner, metadata
  *
  * The kind has its top bit set when `more`, what most ops do not have, stands
- * at the record's end; by offset from where it begins:
- *   0 mode u8 · 1 limit u16 · 3 waitMs u32 · 7 lockDelayMs u32 · 11 origin u32
- *   15 attempt u32 · 19 sessionLength u8 · 20 principalLength u8 · 21 batchLength u8
+ * at the record's end (protocol/op-more.ts).
  */
 import type { Op } from '../op.ts';
+import { OP_MORE_BYTES, readOpMore, writeOpMore } from '../protocol/op-more.ts';
 
 export const RECORD_HEAD_BYTES = 45;
-const MORE_BYTES = 22;
 const HAS_MORE = 0x80;
 
 /** A batch being filled or read: the same bytes as numbers and as text. */
@@ -38,7 +36,7 @@ export class BatchBytes {
 /** Bytes `op`'s record takes. */
 export function recordBytes(op: Op): number {
   const plain = RECORD_HEAD_BYTES + op.keyLength + op.tokenLength + op.ownerLength + op.metadataLength;
-  return op.isPlain ? plain : plain + op.sessionLength + op.principalLength + op.batchLength + MORE_BYTES;
+  return op.isPlain ? plain : plain + op.sessionLength + op.principalLength + op.batchLength + OP_MORE_BYTES;
 }
 
 /** Appends `op` (its fields may lie in any bytes). The caller made sure that recordBytes(op) fit. */
@@ -73,16 +71,8 @@ function writeMore({ bytes, view }: BatchBytes, op: Op, at: number): number {
   let to = copy(op.bytes, op.sessionAt, op.sessionLength, bytes, at);
   to = copy(op.bytes, op.principalAt, op.principalLength, bytes, to);
   to = copy(op.bytes, op.batchAt, op.batchLength, bytes, to);
-  view.setUint8(to, op.mode);
-  view.setUint16(to + 1, op.limit, true);
-  view.setUint32(to + 3, op.waitMs, true);
-  view.setUint32(to + 7, op.lockDelayMs, true);
-  view.setUint32(to + 11, op.origin, true);
-  view.setUint32(to + 15, op.attempt, true);
-  view.setUint8(to + 19, op.sessionLength);
-  view.setUint8(to + 20, op.principalLength);
-  view.setUint8(to + 21, op.batchLength);
-  return to + MORE_BYTES;
+  writeOpMore(view, to, op);
+  return to + OP_MORE_BYTES;
 }
 
 /** Moves `op` over the record at `at`; returns where the next one begins. */
@@ -109,23 +99,8 @@ export function readRecord(batch: BatchBytes, at: number, op: Op): number {
   op.metadataAt = op.ownerAt + op.ownerLength;
   op.makePlain();
   const next = at + view.getUint16(at, true);
-  if (kind & HAS_MORE) readMore(view, next - MORE_BYTES, op);
+  if (kind & HAS_MORE) readOpMore(view, next - OP_MORE_BYTES, op.metadataAt + op.metadataLength, op);
   return next;
-}
-
-function readMore(view: DataView, at: number, op: Op): void {
-  op.mode = view.getUint8(at);
-  op.limit = view.getUint16(at + 1, true);
-  op.waitMs = view.getUint32(at + 3, true);
-  op.lockDelayMs = view.getUint32(at + 7, true);
-  op.origin = view.getUint32(at + 11, true);
-  op.attempt = view.getUint32(at + 15, true);
-  op.sessionLength = view.getUint8(at + 19);
-  op.principalLength = view.getUint8(at + 20);
-  op.batchLength = view.getUint8(at + 21);
-  op.sessionAt = op.metadataAt + op.metadataLength;
-  op.principalAt = op.sessionAt + op.sessionLength;
-  op.batchAt = op.principalAt + op.principalLength;
 }
 
 /** A loop, not `set` of a `subarray`: for the 10–40 bytes of a name it is several times faster. */

@@ -2,8 +2,7 @@
  * One op on its way to the process that owns its slot (frame.ts).
  *
  *   forward := waitedMs:u32 slot:u16 hash:u32 flags:u8 more? request      little-endian
- *   more    := mode:u8 limit:u16 waitMs:u32 lockDelayMs:u32 origin:u32 attempt:u32
- *              sessionLength:u8 principalLength:u8 batchLength:u8 session principal batch
+ *   more    := as in protocol/op-more.ts, session principal batch
  *   request := as in protocol/checked-request.ts, its id that of the forward
  *
  * `flags` as in op.ts, but for `forwarded`; the top bit is set when there is
@@ -13,9 +12,9 @@ import { LIMITS } from '../limits.ts';
 import { Kind, Mode, type Op, OpFlag } from '../op.ts';
 import { copyBytes, type GrowingBytes } from '../protocol/bytes.ts';
 import { isTokenLength, readCheckedRequest, writeCheckedRequest } from '../protocol/checked-request.ts';
+import { OP_MORE_BYTES, readOpMore, writeOpMore } from '../protocol/op-more.ts';
 
 const FORWARD_HEAD_BYTES = 11;
-const MORE_HEAD_BYTES = 22;
 const FLAGS = OpFlag.full | OpFlag.madeToken | OpFlag.keyed | OpFlag.resumed | OpFlag.events | OpFlag.newStub;
 const HAS_MORE = 0x80;
 const WAITED_MS_MAX = 0xffff_ffff;
@@ -38,18 +37,10 @@ export function writeForward(out: GrowingBytes, op: Op, id: number, waitedMs: nu
 }
 
 function writeMore(out: GrowingBytes, op: Op): void {
-  out.ensure(MORE_HEAD_BYTES + op.sessionLength + op.principalLength + op.batchLength);
+  out.ensure(OP_MORE_BYTES + op.sessionLength + op.principalLength + op.batchLength);
   const { view, bytes, length } = out;
-  view.setUint8(length, op.mode);
-  view.setUint16(length + 1, op.limit, true);
-  view.setUint32(length + 3, op.waitMs, true);
-  view.setUint32(length + 7, op.lockDelayMs, true);
-  view.setUint32(length + 11, op.origin, true);
-  view.setUint32(length + 15, op.attempt, true);
-  view.setUint8(length + 19, op.sessionLength);
-  view.setUint8(length + 20, op.principalLength);
-  view.setUint8(length + 21, op.batchLength);
-  let to = copyBytes(op.bytes, op.sessionAt, op.sessionLength, bytes, length + MORE_HEAD_BYTES);
+  writeOpMore(view, length, op);
+  let to = copyBytes(op.bytes, op.sessionAt, op.sessionLength, bytes, length + OP_MORE_BYTES);
   to = copyBytes(op.bytes, op.principalAt, op.principalLength, bytes, to);
   out.length = copyBytes(op.bytes, op.batchAt, op.batchLength, bytes, to);
 }
@@ -80,20 +71,8 @@ const MAKES_TOKEN: ReadonlySet<number> = new Set([Kind.acquire, Kind.sessionOpen
 
 /** Returns where the request begins, -1: it is none. */
 function readMore(view: DataView, at: number, end: number, op: Op): number {
-  if (at + MORE_HEAD_BYTES > end) return -1;
-  op.mode = view.getUint8(at);
-  op.limit = view.getUint16(at + 1, true);
-  op.waitMs = view.getUint32(at + 3, true);
-  op.lockDelayMs = view.getUint32(at + 7, true);
-  op.origin = view.getUint32(at + 11, true);
-  op.attempt = view.getUint32(at + 15, true);
-  op.sessionLength = view.getUint8(at + 19);
-  op.principalLength = view.getUint8(at + 20);
-  op.batchLength = view.getUint8(at + 21);
-  op.sessionAt = at + MORE_HEAD_BYTES;
-  op.principalAt = op.sessionAt + op.sessionLength;
-  op.batchAt = op.principalAt + op.principalLength;
-  const next = op.batchAt + op.batchLength;
+  if (at + OP_MORE_BYTES > end) return -1;
+  const next = readOpMore(view, at, at + OP_MORE_BYTES, op);
   const isPlausible =
     op.mode <= Mode.semaphore &&
     op.limit <= LIMITS.holdersMax &&

@@ -67,16 +67,10 @@ export class OpBuilder {
   /** Begins an op; `pointer` is the JSON pointer of the object its fields come from. Keeps earlier problems. */
   begin(kind: number, pointer: string, caller: CallerBytes): void {
     const { op } = this;
-    op.makePlain();
+    op.clear();
     op.bytes = this.scratch.bytes;
     op.kind = kind;
     op.flags = kind === Kind.acquire || kind === Kind.renew ? OpFlag.full : 0;
-    op.ttlMs = 0;
-    op.fencingToken = 0;
-    op.keyLength = 0;
-    op.tokenLength = 0;
-    op.ownerLength = 0;
-    op.metadataLength = 0;
     this.quotedName = '';
     this.lockToken = '';
     this.sessionId = '';

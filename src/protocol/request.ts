@@ -95,17 +95,11 @@ export function parseRequest(
   const size = view.getUint16(at, true);
   const kind = view.getUint8(at + 2);
   const flags = view.getUint8(at + 3);
+  op.clear();
   op.bytes = bytes;
   op.kind = kind;
   op.flags = flags & Flag.labels;
   op.id = view.getUint32(at + 4, true);
-  op.ttlMs = 0;
-  op.fencingToken = 0;
-  op.keyLength = 0;
-  op.tokenLength = 0;
-  op.ownerLength = 0;
-  op.metadataLength = 0;
-  op.makePlain();
   const fixed = kind > OPS_MAX ? 0 : FIXED_BYTES[kind];
   if (fixed === 0) return 'no such op';
   if (size < fixed) return SHORT;

@@ -2,49 +2,20 @@
  * Sessions, atomic batches and watches over three real processes, one of which
  * is killed in the middle: what a client is told then, and what is left.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { JsonSocket } from '../e2e/sockets.ts';
 import { HttpClient, type HttpAnswer } from '../e2e/http.ts';
 import { LIMITS } from '../../src/limits.ts';
-import { etcdMissing } from '../servers/etcd-missing.ts';
-import { PROVISION_MS, startTestShards, type EtcdCluster } from '../servers/etcd.ts';
-import { pause, temporaryFolder } from '../servers/holdfast.ts';
-import { Owners } from '../servers/owners.ts';
-import { Processes, type Place } from '../servers/processes.ts';
+import { pause } from '../servers/holdfast.ts';
+import { describeTrio } from './trio.ts';
 
 const SOON = { timeout: 20_000, interval: 100 };
 
-describe.skipIf(etcdMissing)('a process is killed', () => {
-  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-  let shards: EtcdCluster[] = [];
-  let processes: Processes;
-
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-    shards = await startTestShards([1, 1]);
-  }, PROVISION_MS);
-
-  beforeEach(async () => {
-    const etcd = shards.map((shard) => shard.endpoints);
-    processes = await Processes.start({ count: 3, etcd, folder: folder.path });
-  }, 60_000);
-
-  afterEach(() => processes?.kill());
-
-  afterAll(async () => {
-    await Promise.all(shards.map((shard) => shard.stop()));
-    await folder.remove();
-  });
-
+describeTrio('a process is killed', (trio) => {
   const names = (tag: string, count: number) => Array.from({ length: count }, (_, i) => `${tag}/${i}`);
 
-  async function nameOf(place: Place, tag: string): Promise<string> {
-    const owners = await Owners.read(shards.map((shard) => shard.endpoints));
-    for (let i = 0; ; i++) if (owners.addressOf(`${tag}/${i}`) === place.address) return `${tag}/${i}`;
-  }
-
   test('a session with locks in all of them keeps every lock, and its end releases all', async () => {
-    const [victim, second, third] = processes.places;
+    const [victim, second, third] = trio.places;
     const [http, other] = [new HttpClient(second.url), new HttpClient(third.url)];
     const { sessionId } = (await http.call('POST', '/v1/sessions', { body: { ttlMs: 30_000 } })).body;
     const all = names('session', 120);
@@ -73,7 +44,7 @@ describe.skipIf(etcdMissing)('a process is killed', () => {
   }, 90_000);
 
   test('an atomic batch that it ran leaves nothing behind but claims that end by themselves', async () => {
-    const [runner, second] = processes.places;
+    const [runner, second] = trio.places;
     const [http, other] = [new HttpClient(runner.url), new HttpClient(second.url)];
     const all = names('atomic', 200);
     let sent = 0;
@@ -106,8 +77,8 @@ describe.skipIf(etcdMissing)('a process is killed', () => {
   }, 90_000);
 
   test('a watch goes on with the next owner, from the whole state', async () => {
-    const [victim, second, third] = processes.places;
-    const name = await nameOf(victim, 'watched');
+    const [victim, second, third] = trio.places;
+    const name = await trio.nameOf(victim, 'watched');
     const socket = await JsonSocket.open(second.wsUrl);
     expect((await socket.ask({ op: 'watch', name })).status).toBe(200);
     const http = new HttpClient(third.url);

@@ -3,54 +3,27 @@
  * process that keeps the queue is killed or stopped, and those whose own process
  * dies are not granted.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { JsonSocket } from '../e2e/sockets.ts';
 import { HttpClient } from '../e2e/http.ts';
-import { etcdMissing } from '../servers/etcd-missing.ts';
-import { PROVISION_MS, startTestShards, type EtcdCluster } from '../servers/etcd.ts';
-import { pause, temporaryFolder } from '../servers/holdfast.ts';
-import { Owners } from '../servers/owners.ts';
-import { Processes, type Place } from '../servers/processes.ts';
+import { pause } from '../servers/holdfast.ts';
+import type { Place } from '../servers/processes.ts';
+import { describeTrio } from './trio.ts';
 
 const WAIT_MS = 60_000;
 const SOON = { timeout: 15_000, interval: 20 };
 
-describe.skipIf(etcdMissing)('waiters over three processes', () => {
-  let folder: Awaited<ReturnType<typeof temporaryFolder>>;
-  let shards: EtcdCluster[] = [];
-  let processes: Processes;
+describeTrio('waiters over three processes', (trio) => {
   const sockets: JsonSocket[] = [];
 
-  beforeAll(async () => {
-    folder = await temporaryFolder();
-    shards = await startTestShards([1, 1]);
-  }, PROVISION_MS);
-
-  beforeEach(async () => {
-    const etcd = shards.map((shard) => shard.endpoints);
-    processes = await Processes.start({ count: 3, etcd, folder: folder.path });
-  }, 60_000);
-
-  afterEach(async () => {
+  afterEach(() => {
     for (const socket of sockets.splice(0)) socket.terminate();
-    await processes?.kill();
-  });
-
-  afterAll(async () => {
-    await Promise.all(shards.map((shard) => shard.stop()));
-    await folder.remove();
   });
 
   async function connect(place: Place): Promise<JsonSocket> {
     const socket = await JsonSocket.open(place.wsUrl);
     sockets.push(socket);
     return socket;
-  }
-
-  /** A name whose slot the place owns. */
-  async function nameOf(place: Place, tag: string): Promise<string> {
-    const owners = await Owners.read(shards.map((shard) => shard.endpoints));
-    for (let i = 0; ; i++) if (owners.addressOf(`${tag}/${i}`) === place.address) return `${tag}/${i}`;
   }
 
   /** Queues one waiter for each socket, one after the other, and notes who is granted when. */
@@ -76,8 +49,8 @@ describe.skipIf(etcdMissing)('waiters over three processes', () => {
     ['stopped', async (place: Place) => void (await place.stop())],
   ] as const) {
     test(`keep their order when the process with the queue is ${title}`, async () => {
-      const [owner, second, third] = processes.places;
-      const name = await nameOf(owner, `order-${title}`);
+      const [owner, second, third] = trio.places;
+      const name = await trio.nameOf(owner, `order-${title}`);
       const http = new HttpClient(second.url);
       const holder = (await http.acquire(name, { ttlMs: WAIT_MS })).body;
       const over = await Promise.all([second, third, second, third, third, second].map(connect));
@@ -96,8 +69,8 @@ describe.skipIf(etcdMissing)('waiters over three processes', () => {
   }
 
   test('are not granted when the process they are connected to has died', async () => {
-    const [owner, second, third] = processes.places;
-    const name = await nameOf(owner, 'front-died');
+    const [owner, second, third] = trio.places;
+    const name = await trio.nameOf(owner, 'front-died');
     const http = new HttpClient(third.url);
     const holder = (await http.acquire(name, { ttlMs: WAIT_MS })).body;
     const over = await Promise.all([second, second, third].map(connect));

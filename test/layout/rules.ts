@@ -34,7 +34,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'lane/worker': ['clock', 'config', 'limits', 'metrics', 'shard'],
   'lane/messages': ['config', 'slots/records'],
   'lane/buffers': ['limits'],
-  'lane/record': ['op'],
+  'lane/record': ['op', 'protocol/op-more'],
   lane: ['clock', 'errors', 'limits', 'lock', 'metrics/counters', 'op', 'protocol', 'shard/store', 'slots'],
 
   batch: ['clock', 'errors', 'lane/buffers', 'lane/messages', 'lane/record', 'limits', 'op', 'slots'],
