@@ -5,7 +5,7 @@
 import type { Op } from '../op.ts';
 import { tellLock } from './acquire.ts';
 import { endHolder, endOver, endTold } from './endings.ts';
-import { holdersOf } from './lock-view.ts';
+import { countHolders, holdersOf } from './lock-view.ts';
 import type { Outcome } from './outcome.ts';
 import { grantWaiting, leaveQueue } from './queue.ts';
 import { EndReason, RowKind, WithdrawReason } from './rows.ts';
@@ -62,7 +62,7 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, found, op);
   out.status = 200;
   tellLock(turn, row, out);
-  for (const _holder of holdersOf(turn.slot, row)) out.holders++;
+  out.holders = countHolders(turn.slot, row);
 }
 
 export function verify(turn: Turn, found: number, op: Op, out: Outcome): void {

@@ -215,7 +215,7 @@ describe('a damaged checkpoint', () => {
       const claim = bytes.subarray(5, -3);
       return Uint8Array.from([...bytes.subarray(0, 5), ...claim, ...claim, 3, 2, 0]);
     });
-    expect(() => load([twice])).toThrow(/holds what another claim holds/);
+    expect(() => load([twice])).toThrow(/grants what claim 1 holds/);
   });
 
   it('is accepted, or refused with a JournalError; never anything else', () => {
