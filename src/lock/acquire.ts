@@ -98,7 +98,7 @@ function attachAgain(turn: Turn, row: number, op: Op, out: Outcome): void {
   const { claims } = slot;
   const before = slot.attached.get(row);
   if (before !== undefined && (before.connection !== op.connection || before.attempt !== op.attempt))
-    witness.refused(slot, before, 'cancelled');
+    witness.refused(slot, before, 'cancelled', row);
   wait(turn, row, op);
   turn.self = row;
   const crowd = slot.crowds.get(row)!;

@@ -70,6 +70,6 @@ function endWaiter(turn: Turn, row: number): void {
   const { slot, witness, now } = turn;
   const waiter = slot.attached.get(row);
   turn.changed(row);
+  if (waiter !== undefined) witness.refused(slot, waiter, 'session_ended', row);
   endOnStub(slot, row, now);
-  if (waiter !== undefined) witness.refused(slot, waiter, 'session_ended');
 }

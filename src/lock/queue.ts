@@ -136,8 +136,8 @@ export function leaveQueue(turn: Turn, row: number, reason: WithdrawReason, code
   turn.count();
   effects.withdrawn(slot, row, reason);
   turn.changed(row);
+  if (waiter !== undefined) witness.refused(slot, waiter, code, row);
   withdraw(slot, row, reason === WithdrawReason.released, now);
-  if (waiter !== undefined) witness.refused(slot, waiter, code);
 }
 
 export function finishDelay(turn: Turn, row: number): void {

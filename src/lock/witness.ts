@@ -20,8 +20,8 @@ export interface Witness {
    * armed when that has returned, as after an op with `armable`.
    */
   granted(slot: Slot, row: number, waiter: Waiter): void;
-  /** A wait is over without a grant. */
-  refused(slot: Slot, waiter: Waiter, code: ErrorCode): void;
+  /** A wait is over without a grant. Called before its `row` goes. */
+  refused(slot: Slot, waiter: Waiter, code: ErrorCode, row: number): void;
   /** A claim ends against its holder's will. Called before the row goes, only for claims with a listener. */
   lost(slot: Slot, row: number, listener: Listener, event: LostEvent): void;
   /** Somebody began to wait: once for each holder that has a listener. */
