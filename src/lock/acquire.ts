@@ -7,7 +7,7 @@
 import { LIMITS } from '../limits.ts';
 import { type Op, OpFlag, STUB_KEY } from '../op.ts';
 
-import { endHangsOver, findHangs, makeHangs, stubKey } from './hangs.ts';
+import { lookForHangs, makeHangs, mayHang, stubKey } from './hangs.ts';
 import { oldestHolder } from './lock-view.ts';
 import type { Outcome } from './outcome.ts';
 import { grantWaiting, isGrantable, positionOf } from './queue.ts';
@@ -18,7 +18,7 @@ import type { Turn } from './turn.ts';
 
 export function acquire(turn: Turn, found: number, op: Op, out: Outcome): void {
   const { slot, now } = turn;
-  const first = endHangsOver(turn, op)
+  const first = lookForHangs(turn, op)
     ? slot.claims.find(op.bytes, op.keyAt, op.keyLength, op.hash | 0)
     : found;
   const row = settle(turn, first, op);
@@ -35,7 +35,7 @@ export function acquire(turn: Turn, found: number, op: Op, out: Outcome): void {
     out.refuse('mode_conflict');
     return tellLock(turn, row, out);
   }
-  if (!findHangs(turn, op, out)) return;
+  if (!mayHang(turn, op, out)) return;
   if (isGrantable(slot, row, op)) {
     if ((crowd?.holders.size ?? 0) >= LIMITS.holdersMax) return out.refuse('quota_exceeded');
     if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');

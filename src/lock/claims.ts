@@ -96,9 +96,8 @@ export class ClaimTable extends RowFields {
   }
 
   hasPrincipal(row: number, bytes: Uint8Array, at: number, length: number): boolean {
-    return (
-      length === this.principalLength(row) && equal(this.bytes, this.principalAt(row), bytes, at, length)
-    );
+    if (length !== this.principalLength(row)) return false;
+    return length === 0 || equal(this.bytes, this.principalAt(row), bytes, at, length);
   }
 
   hasKey(row: number, bytes: Uint8Array, at: number, length: number): boolean {

@@ -22,9 +22,19 @@ interface Hangs {
 
 const hangs: Hangs = { stub: 0, batch: 0, makeStub: false, makeBatch: false };
 
-/** What the op's claim is to hang on may be over: then so is all that hangs on it. True when something was. */
-export function endHangsOver(turn: Turn, op: Op): boolean {
-  return closeOver(turn, sessionStub(turn, op)) || closeOver(turn, batchStub(turn, op));
+/**
+ * What the op's claim is to hang on is looked for. It may be over: then so is
+ * all that hangs on it. True when something was.
+ */
+export function lookForHangs(turn: Turn, op: Op): boolean {
+  hangs.stub = sessionStub(turn, op);
+  hangs.batch = batchStub(turn, op);
+  const closed = closeOver(turn, hangs.stub) || closeOver(turn, hangs.batch);
+  if (closed) {
+    hangs.stub = sessionStub(turn, op);
+    hangs.batch = batchStub(turn, op);
+  }
+  return closed;
 }
 
 function closeOver(turn: Turn, stub: number): boolean {
@@ -33,22 +43,25 @@ function closeOver(turn: Turn, stub: number): boolean {
   return true;
 }
 
-/** Finds them, or sees to it that `makeHangs` makes them. False: the op is refused. */
-export function findHangs(turn: Turn, op: Op, out: Outcome): boolean {
+/** Sees to it that `makeHangs` makes what is missing of it. False: the op is refused. */
+export function mayHang(turn: Turn, op: Op, out: Outcome): boolean {
   const { claims, onStub } = turn.slot;
-  hangs.stub = sessionStub(turn, op);
   hangs.makeStub = false;
+  hangs.makeBatch = false;
   if (op.sessionLength > 0) {
-    hangs.makeStub = hangs.stub === 0 && (op.flags & OpFlag.newStub) !== 0 && !wasClosed(turn);
+    // To settle the lock may have ended it.
+    if (!claims.lives(hangs.stub)) hangs.stub = 0;
+    hangs.makeStub = hangs.stub === 0 && (op.flags & OpFlag.newStub) !== 0 && !wasClosed(turn, op, STUB_KEY);
     const isMine =
       hangs.stub !== 0 && claims.hasPrincipal(hangs.stub, op.bytes, op.principalAt, op.principalLength);
     if (!isMine && !hangs.makeStub) out.refuse('session_ended');
     else if (isMine && onStub.get(hangs.stub)!.size >= LIMITS.sessionLocksMax) out.refuse('quota_exceeded');
   }
-  if (out.code !== 0) return false;
-  hangs.batch = batchStub(turn, op);
-  hangs.makeBatch = op.batchLength > 0 && hangs.batch === 0;
-  if (hangs.makeBatch && wasClosed(turn)) out.refuse('not_held');
+  if (op.batchLength > 0 && out.code === 0) {
+    if (!claims.lives(hangs.batch)) hangs.batch = 0;
+    hangs.makeBatch = hangs.batch === 0;
+    if (hangs.makeBatch && wasClosed(turn, op, BATCH_KEY)) out.refuse('not_held');
+  }
   return out.code === 0;
 }
 
@@ -93,8 +106,10 @@ function batchStub({ slot }: Turn, op: Op): number {
   return slot.findStub(source.bytes, 0, source.keyLength);
 }
 
-/** The stub whose key `stubKey` made last was there and has ended. */
-function wasClosed({ slot, now }: Turn): boolean {
+/** There was one, and it has ended. */
+function wasClosed({ slot, now }: Turn, op: Op, mark: number): boolean {
+  if (mark === STUB_KEY) stubKey(op, mark, op.sessionAt, op.sessionLength);
+  else stubKey(op, mark, op.batchAt, op.batchLength);
   return slot.ended.has(0, source.bytes, 0, source.keyLength, now);
 }
 

@@ -5,7 +5,7 @@
 import type { Op } from '../op.ts';
 import { tellLock } from './acquire.ts';
 import { endHolder, endOver, endTold } from './endings.ts';
-import { holdersOf } from './lock-view.ts';
+import { countHolders, holdersOf } from './lock-view.ts';
 import type { Outcome } from './outcome.ts';
 import { grantWaiting, leaveQueue } from './queue.ts';
 import { EndReason, RowKind, WithdrawReason } from './rows.ts';
@@ -63,9 +63,7 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, found, op);
   out.status = 200;
   tellLock(turn, row, out);
-  let holders = 0;
-  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) holders++;
-  out.holders = holders;
+  out.holders = countHolders(turn.slot, row);
 }
 
 export function verify(turn: Turn, found: number, op: Op, out: Outcome): void {

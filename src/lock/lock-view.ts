@@ -32,6 +32,13 @@ export function oldestHolder(slot: Slot, row: number): number {
   return 0;
 }
 
+/** How many holders the lock of `row` has that may be shown. */
+export function countHolders(slot: Slot, row: number): number {
+  let count = 0;
+  for (const holder of holdersOf(slot, row)) count += holder === 0 ? 0 : 1;
+  return count;
+}
+
 export function queueLength(slot: Slot, row: number): number {
   return slot.crowdOf(row)?.waiters.size ?? 0;
 }

@@ -59,9 +59,8 @@ export function apply(
   if (
     op.kind > Kind.verify ||
     (op.flags & MORE_FLAGS) !== 0 ||
-    op.principalLength !== 0 ||
-    (op.kind === Kind.acquire && !op.isPlain) ||
-    (row !== 0 && !claims.isPlain(row)) ||
+    (op.kind === Kind.acquire && !isBare(op)) ||
+    (row !== 0 && !claims.isBare(row)) ||
     slot.watched.count !== 0
   )
     return decide(slot, row, op, now, effects, out, witness);
@@ -86,6 +85,20 @@ export function apply(
     default:
       return verifyPlain(slot, row, op, out);
   }
+}
+
+/** An acquire, by whomever, of nothing but an exclusive claim that need not wait. */
+function isBare(op: Op): boolean {
+  return (op.mode | op.limit | op.waitMs | op.lockDelayMs | op.sessionLength | op.batchLength) === 0;
+}
+
+/** The op shows the claim's token, and is its principal's. */
+function isMine({ claims }: Slot, row: number, op: Op): boolean {
+  return (
+    row !== 0 &&
+    claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength) &&
+    claims.hasPrincipal(row, op.bytes, op.principalAt, op.principalLength)
+  );
 }
 
 /** What may be more than that. */
@@ -148,6 +161,12 @@ export function expire(
 ): number {
   const { claims } = slot;
   if (!claims.lives(row)) return 0;
+  if (claims.isBare(row) && slot.watched.count === 0) {
+    const freeAt = claims.ownFreeAt(row);
+    if (freeAt > now) return freeAt;
+    endPlain(slot, row, EndReason.expired, now, effects);
+    return 0;
+  }
   const kind = claims.kind(row);
   if (!claims.hasOwnTime(row) && kind !== RowKind.waiter) return Infinity;
   const freeAt = claims.freeAt(row);
@@ -213,6 +232,8 @@ function acquirePlain(
 ): void {
   const { claims } = slot;
   if (row !== 0 && claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) {
+    if (!claims.hasPrincipal(row, op.bytes, op.principalAt, op.principalLength))
+      return out.refuse('idempotency_mismatch');
     out.status = 200;
     out.tell(claims, row);
     return;
@@ -241,7 +262,7 @@ function acquirePlain(
 
 function renewPlain(slot: Slot, row: number, op: Op, effects: EffectWriter, out: Outcome): void {
   const { claims } = slot;
-  if (row === 0 || !claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength)) return out.refuse('not_held');
+  if (!isMine(slot, row, op)) return out.refuse('not_held');
   const ttlMs = op.ttlMs === 0 ? claims.ttlMs(row) : op.ttlMs;
   const withMetadata = op.metadataLength > 0;
   if (withMetadata || ttlMs !== claims.ttlMs(row)) {
@@ -265,8 +286,7 @@ function releasePlain(
   effects: EffectWriter,
   out: Outcome,
 ): void {
-  if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))
-    return out.refuse('not_held');
+  if (!isMine(slot, row, op)) return out.refuse('not_held');
   out.heldMs = heldFor(slot, row, now);
   endPlain(slot, row, EndReason.released, now, effects);
   out.status = 204;
@@ -277,10 +297,7 @@ function verifyPlain(slot: Slot, row: number, op: Op, out: Outcome): void {
   const { claims } = slot;
   out.status = 200;
   if (row === 0) return;
-  out.current =
-    op.fencingToken > 0
-      ? claims.fencingToken(row) === op.fencingToken
-      : claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength);
+  out.current = op.fencingToken > 0 ? claims.fencingToken(row) === op.fencingToken : isMine(slot, row, op);
   if (out.current) out.tell(claims, row);
 }
 

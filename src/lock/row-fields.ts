@@ -46,6 +46,8 @@ export const SEMAPHORE = Mode.semaphore * MODE_UNIT;
 export const STUB = 0;
 export const BATCH = 1;
 export const LIMIT = 2;
+/** Of the word MORE: all flags but one. */
+const NOT_BARE = (0xffff & ~RowFlag.principal) << 16;
 /** Of the word MORE: without onStub and pending it is less. */
 const STUBS_FROM = 2 ** 30;
 
@@ -139,6 +141,10 @@ export abstract class RowFields extends Arena {
   /** It is an exclusive claim without anything else, the only row of its lock. */
   isPlain(row: number): boolean {
     return this.u32[2 * (row - this.base) + MORE] <= 0xffff;
+  }
+  /** The same, but it may have a principal. */
+  isBare(row: number): boolean {
+    return (this.u32[2 * (row - this.base) + MORE] & NOT_BARE) === 0;
   }
   flags(row: number): number {
     return this.u32[2 * (row - this.base) + MORE] >>> 16;

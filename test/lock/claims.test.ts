@@ -189,6 +189,22 @@ describe('an arena', () => {
     expect(find(tables[1], 'k')).toBe(0);
   });
 
+  it('takes less than 150 bytes a plain claim beside its name, the index and the timer included', () => {
+    const timerBytes = 12;
+    let worst = 0;
+    for (let count = 2_000; count <= 4_000; count += 100) {
+      const claims = new ClaimTable();
+      for (let i = 0; i < count; i++) {
+        const made = { ...source(fields(String(i).padStart(16, '0'))), tokenAt: 0, tokenLength: 16 };
+        claims.insert(made, i + 1, 30_000);
+      }
+      const { cells } = claims as unknown as { cells: Int32Array };
+      worst = Math.max(worst, (claims.bytes.length + cells.byteLength) / count - 16 + timerBytes);
+    }
+    expect(worst).toBeLessThan(150);
+    expect(worst).toBeGreaterThan(64 + 16);
+  });
+
   it('is given back when it was large and has become empty', () => {
     const claims = new ClaimTable();
     for (let round = 1; round <= 3; round++) {

@@ -164,7 +164,7 @@ describe('random histories of plain claims', () => {
       fc.property(history, (steps) => {
         run(steps, false);
       }),
-      { numRuns: Math.ceil(RUNS / 5) },
+      { numRuns: Math.ceil(RUNS / 10) },
     );
   }, 600_000);
 });

@@ -188,7 +188,10 @@ export class SlotRig {
       this.heard.push({ what: 'granted', of: waiter.attempt, more: slot.claims.fencingToken(row) });
       this.willArm(row);
     },
-    refused: (_slot, waiter, code) => this.heard.push({ what: 'refused', of: waiter.attempt, more: code }),
+    refused: (slot, waiter, code, row) => {
+      if (!slot.claims.lives(row)) throw new Error('told of a waiter whose row has gone');
+      this.heard.push({ what: 'refused', of: waiter.attempt, more: code });
+    },
     lost: (slot, row, _listener, event) =>
       this.heard.push({ what: 'lost', of: slot.claims.fencingToken(row), more: event }),
     contended: (slot, row) => this.heard.push({ what: 'contended', of: slot.claims.fencingToken(row) }),

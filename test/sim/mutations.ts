@@ -204,8 +204,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'release does not look at the token',
     file: 'src/lock/machine.ts',
-    find: 'if (row === 0 || !slot.claims.hasToken(row, op.bytes, op.tokenAt, op.tokenLength))',
-    replace: 'if (row === 0)',
+    find: "if (!isMine(slot, row, op)) return out.refuse('not_held');\n  out.heldMs",
+    replace: "if (row === 0) return out.refuse('not_held');\n  out.heldMs",
     profile: 'calm',
     seeds: 20,
   },
