@@ -20,6 +20,7 @@ export type LoadRun = Pick<LoadSettings, 'url' | 'workload' | 'rate' | 'seconds'
   readonly opsPerFrame?: number;
   readonly sockets?: number;
   readonly holdMs?: number;
+  readonly ttlMs?: number;
 };
 
 /** Runs the load driver beside the processes `others` (pids by label). */
@@ -34,6 +35,7 @@ export async function runLoadDriver(
     ...(run.namesFile === undefined ? [] : ['--names-file', run.namesFile]),
     ...(run.opsPerFrame === undefined ? [] : ['--ops-per-frame', String(run.opsPerFrame)]),
     ...(run.holdMs === undefined ? [] : ['--hold', String(run.holdMs)]),
+    ...(run.ttlMs === undefined ? [] : ['--ttl', String(run.ttlMs)]),
     ...(run.sockets === undefined ? [] : ['--sockets', String(run.sockets)]),
   ];
   return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [

@@ -93,7 +93,7 @@ export class Generator {
     const shape = {
       blocks: this.#blocks,
       opsPerFrame: this.#ops,
-      ttlMs: WORKLOADS[this.#settings.workload].ttlMs,
+      ttlMs: this.#settings.ttlMs ?? WORKLOADS[this.#settings.workload].ttlMs,
       ...this.#namesOf(this.#blocks * this.#ops),
     };
     for (const step of steps) this.#frames[Kind[step]] = new Frames(step, shape);

@@ -26,6 +26,7 @@ function readSettings(): { settings: LoadSettings; processes: number; json: stri
     .option('--names <n>', 'different locks', Number, 131_072)
     .option('--names-file <file>', 'take them from there: one a line, all of one length')
     .option('--hold <ms>', 'time from grant to release', Number, 0)
+    .option('--ttl <ms>', 'TTL of the claims instead of the one of the workload', Number)
     .option('--drain <s>', 'how long the last answers are waited for', Number, 10)
     .option('--processes <n>', 'driver processes', Number, 1)
     .option('--json <file>', 'write the result there (- is standard output)')
@@ -43,6 +44,7 @@ function readSettings(): { settings: LoadSettings; processes: number; json: stri
     names: o.names,
     namesFile: o.namesFile,
     holdMs: o.hold,
+    ttlMs: o.ttl,
     drainSeconds: o.drain,
     process: 0,
   };

@@ -67,6 +67,8 @@ export interface LoadSettings {
   /** A file with names to use, one a line, all of one length; undefined: the driver makes some up. */
   readonly namesFile: string | undefined;
   readonly holdMs: number;
+  /** TTL of the claims; undefined: the workload's. */
+  readonly ttlMs: number | undefined;
   /** How long answers are waited for after the last request. */
   readonly drainSeconds: number;
   readonly process: number;

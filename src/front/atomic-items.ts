@@ -62,10 +62,7 @@ export class BatchItems {
   readonly memberships: Membership[] = [];
   /** All records. */
   bytes = 0;
-  /** The first item whose name an earlier one has; -1: there is none. */
-  twice = -1;
   receivedAt = 0;
-  private readonly names = new Set<string>();
   private readonly bySlot = new Map<number, BatchPart>();
   private readonly byMember = new Map<string, Membership>();
   private readonly id = new Uint8Array(BATCH_ID_BYTES);
@@ -77,9 +74,6 @@ export class BatchItems {
   add(op: Op, slot: number, owner: string): void {
     const index = this.items.length;
     if (index === 0) this.beginWith(op);
-    const name = Buffer.from(op.bytes.subarray(op.keyAt, op.keyAt + op.keyLength)).toString('latin1');
-    if (this.names.has(name) && this.twice < 0) this.twice = index;
-    this.names.add(name);
     const size = recordBytes(op);
     this.bytes += size;
     const record = new BatchBytes(new ArrayBuffer(size + BATCH_ID_BYTES));

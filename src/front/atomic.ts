@@ -34,8 +34,9 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
 import { type Answer, AnswerBytes } from '../protocol/answer.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import { type AtomicItem, BatchItems, type BatchPart, type Membership } from './atomic-items.ts';
-import { Again, type Calls, type Done, type Reply, writeFault } from './calls.ts';
+import { Again, type Calls, type Done, type Reply } from './calls.ts';
 import type { AtomicBatch, AtomicBatches, BatchTarget } from './coordination.ts';
 import { fanOut } from './fan-out.ts';
 import type { KnownSessions } from './known-sessions.ts';
@@ -113,11 +114,8 @@ class Batch implements AtomicBatch {
   private begin(): void {
     const { batch } = this;
     if (batch.bytes > LIMITS.batchBytesMax) return this.refuse('too_large');
-    if (batch.twice >= 0) {
-      const out = new AnswerBytes(new ArrayBuffer(128));
-      writeFault(out, 'bad_request', 'the name stands in an atomic batch already');
-      return this.over()?.failed(batch.twice, out, 0, out.length);
-    }
+    const full = batch.memberships.find(({ name }) => this.known.isFull(name));
+    if (full !== undefined) return this.refuseItem(full.first, 'quota_exceeded');
     const unknown = batch.memberships.filter(({ name, slot }) => !this.known.isActive(name, slot));
     fanOut({
       items: unknown,
@@ -355,6 +353,13 @@ class Batch implements AtomicBatch {
     const isRepeat = this.batch.items.some((item) => item.answer !== undefined && !item.isNew);
     if (code !== 'outcome_unknown') return this.refuse(code);
     this.refuse(isRepeat ? 'outcome_unknown' : 'shard_unavailable');
+  }
+
+  /** Before anything was taken. */
+  private refuseItem(index: number, code: ErrorCode): void {
+    const out = new AnswerBytes(new ArrayBuffer(128));
+    writeRefusal(out, 0, code);
+    this.over()?.failed(index, out, 0, out.length);
   }
 
   private refuse(code: ErrorCode): void {

@@ -10,19 +10,13 @@
  */
 import type { Routing } from '../batch/routing.ts';
 import type { Clock } from '../clock.ts';
-import { CODES, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op, OpFlag, PING } from '../op.ts';
-import {
-  Answer,
-  ANSWER_STATUS_AT,
-  AnswerBytes,
-  FINAL_STATUS_MIN,
-  Section,
-  writeAnswer,
-} from '../protocol/answer.ts';
+import { Answer, ANSWER_STATUS_AT, AnswerBytes, FINAL_STATUS_MIN, writeAnswer } from '../protocol/answer.ts';
 import type { KeyedTokens } from '../protocol/keyed-token.ts';
 import { countRequests, parseRequest, readRequestId } from '../protocol/request.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import { type Identity, NOT_ALLOWED, NOT_VALID_ANY_MORE } from './auth.ts';
 import { BinaryRequest, type BinaryRequestHost } from './binary-request.ts';
 import type { Connection, Connections } from './connections.ts';
@@ -46,7 +40,6 @@ export interface SocketContext {
 const NO_TOKEN: Uint8Array = new Uint8Array(0);
 const op = new Op();
 const answer = new Answer();
-const encoder = new TextEncoder();
 /** Answers from here on are not copied to be sent together with others. */
 const LARGE_BYTES = 64 * 1024;
 
@@ -107,7 +100,7 @@ export class BinarySocket implements Connection, BinaryRequestHost {
 
   refuse(id: number, code: ErrorCode): void {
     this.settle(1);
-    this.tell(id, code);
+    writeRefusal(this.own, id, code);
     this.flushLater();
   }
 
@@ -172,7 +165,7 @@ export class BinarySocket implements Connection, BinaryRequestHost {
 
   /** `token`: the one that the server made, where the client has to know it. */
   fault(id: number, code: ErrorCode, token: Uint8Array): void {
-    this.tell(id, code, '', token);
+    writeRefusal(this.own, id, code, token);
     this.flushLater();
   }
 
@@ -188,13 +181,13 @@ export class BinarySocket implements Connection, BinaryRequestHost {
       const next = at + view.getUint16(at, true);
       const wrong = parseRequest(bytes, view, at, op, this.identity.caller, keyedTokens);
       if (wrong !== '') {
-        this.tell(op.id, 'bad_request', wrong);
+        writeRefusal(this.own, op.id, 'bad_request', NO_TOKEN, wrong);
         done++;
       } else if (op.kind === PING) {
         this.pong(op.id);
         done++;
       } else if (!this.identity.permits(op)) {
-        this.tell(op.id, 'forbidden', NOT_ALLOWED);
+        writeRefusal(this.own, op.id, 'forbidden', NO_TOKEN, NOT_ALLOWED);
         done++;
       } else if (op.kind === Kind.cancel) {
         this.coordinated.get(op.id)?.handle?.cancel();
@@ -219,11 +212,14 @@ export class BinarySocket implements Connection, BinaryRequestHost {
   private coordinate(taker: Taker): void {
     const { id } = op;
     // With its own id it would be taken for an answer to the first.
-    if (this.coordinated.has(id)) return this.tell(NO_ID, 'bad_request', `request ${id} is not answered yet`);
-    if (this.coordinated.size >= LIMITS.socketStandingMax) return this.tell(id, 'overloaded');
+    if (this.coordinated.has(id)) {
+      writeRefusal(this.own, NO_ID, 'bad_request', NO_TOKEN, `request ${id} is not answered yet`);
+      return;
+    }
+    if (this.coordinated.size >= LIMITS.socketStandingMax) return writeRefusal(this.own, id, 'overloaded');
     const request = new BinaryRequest(this, op);
     request.handle = taker.submit(op, request);
-    if (request.handle === undefined) this.tell(id, 'overloaded');
+    if (request.handle === undefined) writeRefusal(this.own, id, 'overloaded');
     else this.coordinated.set(id, request);
   }
 
@@ -232,7 +228,7 @@ export class BinarySocket implements Connection, BinaryRequestHost {
     for (let at = 0; at < bytes.length; at += view.getUint16(at, true)) {
       const id = readRequestId(view, at);
       if (view.getUint8(at + 2) === Kind.cancel) this.coordinated.get(id)?.handle?.cancel();
-      else this.tell(id, code);
+      else writeRefusal(this.own, id, code);
     }
   }
 
@@ -257,32 +253,6 @@ export class BinarySocket implements Connection, BinaryRequestHost {
   }
 
   /** Without `detail` the code says it all. */
-  private tell(id: number, code: ErrorCode, detail = '', token: Uint8Array = NO_TOKEN): void {
-    const facts = CODES[code];
-    answer.id = id;
-    answer.status = facts.status;
-    answer.code = facts.wire;
-    answer.sections = 0;
-    if (token.length > 0) {
-      answer.sections = Section.token;
-      answer.tokenBytes = token;
-      answer.tokenAt = 0;
-      answer.tokenLength = token.length;
-    }
-    if (facts.retryable && code !== 'outcome_unknown') {
-      answer.sections |= Section.queue;
-      answer.queueLength = 0;
-      answer.retryAfterMs = LIMITS.retryAfterMs;
-    }
-    if (detail !== '') {
-      answer.sections |= Section.detail;
-      answer.detailBytes = encoder.encode(detail);
-      answer.detailAt = 0;
-      answer.detailLength = answer.detailBytes.length;
-    }
-    writeAnswer(this.own, answer);
-  }
-
   private flushLater(): void {
     if (this.flushing) return;
     this.flushing = true;
@@ -291,7 +261,7 @@ export class BinarySocket implements Connection, BinaryRequestHost {
 
   /** Nothing of the frame is taken; the sender's codec is off, so no later frame of it could be trusted. */
   private breakOff(code: ErrorCode, detail: string, closeCode: number): void {
-    this.tell(NO_ID, code, detail);
+    writeRefusal(this.own, NO_ID, code, NO_TOKEN, detail);
     this.flush();
     this.outlet.end(closeCode, detail);
   }

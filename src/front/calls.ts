@@ -30,11 +30,12 @@
  *                    own pending claim. So it is not repeated after a doubt.
  */
 import type { Clock, Timer } from '../clock.ts';
-import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
+import { codeOfWire, type ErrorCode } from '../errors.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from '../lane/record.ts';
 import { LIMITS } from '../limits.ts';
 import { Op } from '../op.ts';
-import { Answer, AnswerBytes, readAnswer, Section, writeAnswer } from '../protocol/answer.ts';
+import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import type { Connection, Connections } from './connections.ts';
 
 /** What calls need of routing. */
@@ -106,8 +107,6 @@ export interface CallsSettings {
   readonly clock: Clock;
   readonly requestTimeoutMs: number;
 }
-
-const NO_BYTES = new Uint8Array(0);
 
 export class Calls implements Connection {
   readonly clock: Clock;
@@ -250,7 +249,7 @@ export class Calls implements Connection {
   private fault(call: Call, code: ErrorCode): void {
     const { faults, reply } = this;
     faults.reset();
-    writeFault(faults, code);
+    writeRefusal(faults, 0, code);
     const end = readAnswer(faults, 0, reply.answer);
     this.answered(call, faults, 0, end);
   }
@@ -271,37 +270,4 @@ export class Calls implements Connection {
     call.delayMs = Math.min(LIMITS.resumeMsMax, call.delayMs * 2);
     return true;
   }
-}
-
-const fault = new Answer();
-const encoder = new TextEncoder();
-
-/**
- * Appends an answer that says `code`, and `detail` where the code alone does
- * not say it all; `token`: the lock token that the front made, which a client
- * needs for a repeat.
- */
-export function writeFault(
-  out: AnswerBytes,
-  code: ErrorCode,
-  detail = '',
-  token: Uint8Array = NO_BYTES,
-): void {
-  const facts = CODES[code];
-  fault.id = 0;
-  fault.status = facts.status;
-  fault.code = facts.wire;
-  fault.sections = 0;
-  if (token.length > 0) fault.sections |= Section.token;
-  fault.tokenBytes = token;
-  fault.tokenAt = 0;
-  fault.tokenLength = token.length;
-  if (facts.retryable && code !== 'outcome_unknown') fault.sections |= Section.queue;
-  fault.queueLength = 0;
-  fault.retryAfterMs = LIMITS.retryAfterMs;
-  if (detail !== '') fault.sections |= Section.detail;
-  fault.detailBytes = encoder.encode(detail);
-  fault.detailAt = 0;
-  fault.detailLength = fault.detailBytes.length;
-  writeAnswer(out, fault);
 }

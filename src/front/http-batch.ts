@@ -37,11 +37,17 @@ export function submitBatch(context: HttpContext, exchange: Exchange, fields: Fi
   if (exchange.problems.length > 0) return exchange.malformed();
   const items = ops as readonly unknown[];
   builder.clear();
+  const names = new Set<string>();
   for (const [i, item] of items.entries()) {
     buildItem(context, item, i, exchange.identity.caller);
-    if (atomic === true && builder.op.kind !== Kind.acquire) {
+    if (atomic !== true) continue;
+    if (builder.op.kind !== Kind.acquire) {
       builder.problem(`/ops/${i}/op`, 'an atomic batch has acquires only');
     }
+    if (builder.quotedName !== '' && names.has(builder.quotedName)) {
+      builder.problem(`/ops/${i}/name`, 'an earlier op of this atomic batch has the same name');
+    }
+    names.add(builder.quotedName);
   }
   if (builder.problems.length > 0) return exchange.malformed(builder.problems);
   if (items.length === 0) return exchange.json(200, '{"results":[]}');

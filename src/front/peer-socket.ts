@@ -26,9 +26,10 @@ import { isLoopback } from '../config/address.ts';
 import type { ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Op, OpFlag } from '../op.ts';
-import { FrameReader, writeNotOwner, writePong, writeRefusal } from '../peers/frame.ts';
+import { FrameReader, writeNotOwner, writePong } from '../peers/frame.ts';
 import { Acceptor, type PeerIdentity, type RandomBytes } from '../peers/handshake.ts';
 import { ANSWER_ID_AT, ANSWER_STATUS_AT, AnswerBytes, FINAL_STATUS_MIN } from '../protocol/answer.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import type { Connection, Connections } from './connections.ts';
 import { StandingForwards } from './standing-forwards.ts';
 

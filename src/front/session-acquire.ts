@@ -33,7 +33,8 @@ import { CODES, type ErrorCode } from '../errors.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from '../lane/record.ts';
 import { Kind, Op, OpFlag } from '../op.ts';
 import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
-import { Again, type Calls, type Reply, writeFault } from './calls.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
+import { Again, type Calls, type Reply } from './calls.ts';
 import type { Handle, Taker, Target } from './coordination.ts';
 import { fanOut } from './fan-out.ts';
 import type { KnownSessions } from './known-sessions.ts';
@@ -209,7 +210,7 @@ export class SessionAcquire implements Handle {
 
   private fault(code: ErrorCode): void {
     faults.reset();
-    writeFault(faults, code, '', code === 'outcome_unknown' ? this.madeToken : NO_TOKEN);
+    writeRefusal(faults, 0, code, code === 'outcome_unknown' ? this.madeToken : NO_TOKEN);
     this.tell(faults, 0, faults.length);
   }
 

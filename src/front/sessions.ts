@@ -27,9 +27,10 @@
  */
 import { Kind, Op } from '../op.ts';
 import { Answer, AnswerBytes, Section, writeAnswer } from '../protocol/answer.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 import { CODES, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { Again, type Calls, type Reply, writeFault } from './calls.ts';
+import { Again, type Calls, type Reply } from './calls.ts';
 import type { Handle, Taker, Target } from './coordination.ts';
 import { fanOut } from './fan-out.ts';
 import type { KnownSessions } from './known-sessions.ts';
@@ -292,7 +293,7 @@ class SessionRequest implements Handle {
 
   private fault(code: ErrorCode): void {
     this.out.reset();
-    writeFault(this.out, code);
+    writeRefusal(this.out, 0, code);
     this.over()?.final(this.out, 0, this.out.length);
   }
 

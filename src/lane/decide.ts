@@ -150,8 +150,9 @@ function describeSession(slot: Slot, op: Op): number {
     todo |= outcome.armable ? Todo.effect | Todo.arm : Todo.effect;
   }
   if (op.kind === Kind.stubRenew) {
+    // How many locks of the session there are here.
     answer.sections |= Section.queue;
-    answer.queueLength = outcome.queueLength;
+    answer.queueLength = slot.onStub.get(outcome.row)?.size ?? 0;
     answer.retryAfterMs = 0;
   }
   if (op.kind === Kind.sessionJoin) {

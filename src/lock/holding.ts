@@ -63,7 +63,7 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   out.status = 200;
   tellLock(turn, row, out);
   let holders = 0;
-  for (const _holder of holdersOf(turn.slot, row)) holders++;
+  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) holders++;
   out.holders = holders;
 }
 

@@ -92,7 +92,6 @@ function decideStub(turn: Turn, op: Op, out: Outcome): void {
   slot.claims.disarm(row);
   out.status = 200;
   out.armable = true;
-  out.queueLength = slot.onStub.get(row)!.size;
   out.tell(slot.claims, row);
 }
 

@@ -26,8 +26,7 @@
  *   64 random bits, and none is ever this one.
  * - A slot is u16 and below the cluster's number of slots.
  */
-import { CODES, type ErrorCode } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
+import { CODES } from '../errors.ts';
 import type { Op } from '../op.ts';
 import { Answer, ANSWER_HEAD_BYTES, Section, writeAnswer } from '../protocol/answer.ts';
 import { type ByteSource, GrowingBytes } from '../protocol/bytes.ts';
@@ -260,27 +259,6 @@ export function readNotOwner(source: ByteSource, at: number, end: number, op: Op
   if (from > end || view.getUint8(at + 11) !== Section.detail) return false;
   if (from + view.getUint16(from - 2, true) !== end) return false;
   return readForward(bytes, view, from, end, op) === end && op.id === view.getUint32(at + 4, true);
-}
-
-/** Appends an answer that a front gives by itself. `token`: where the token lies that the server made, if it must be told. */
-export function writeRefusal(out: GrowingBytes, id: number, code: ErrorCode, token?: Uint8Array): void {
-  const facts = CODES[code];
-  answer.id = id;
-  answer.status = facts.status;
-  answer.code = facts.wire;
-  answer.sections = 0;
-  if (token !== undefined) {
-    answer.sections = Section.token;
-    answer.tokenBytes = token;
-    answer.tokenAt = 0;
-    answer.tokenLength = token.length;
-  }
-  if (facts.retryable && code !== 'outcome_unknown') {
-    answer.sections |= Section.queue;
-    answer.queueLength = 0;
-    answer.retryAfterMs = LIMITS.retryAfterMs;
-  }
-  writeAnswer(out, answer);
 }
 
 /** Appends the answer to a ping. */

@@ -14,7 +14,7 @@
 import { LIMITS } from '../limits.ts';
 import { Kind, OpFlag, type Op } from '../op.ts';
 import type { GrowingBytes } from '../protocol/bytes.ts';
-import { writeRefusal } from './frame.ts';
+import { writeRefusal } from '../protocol/refusal.ts';
 
 /** For LIMITS.peerRequestsMax under way, and LIMITS.standingMax that stand. */
 const INDEX_BITS = 18;

@@ -92,18 +92,6 @@ describe('a request that is wrong', () => {
     if (pointer !== undefined)
       expect(answer.body.errors).toMatchObject([{ pointer, detail: expect.any(String) }]);
   });
-
-  test.each([
-    ['mode', { mode: 'shared' }],
-    ['waitMs', { waitMs: 1000 }],
-    ['sessionId', { sessionId: 'a-session-of-22-characters' }],
-    ['lockDelayMs', { lockDelayMs: 1000 }],
-  ])('%s is refused by name while this version has it not', async (field, body) => {
-    const answer = await stage.http.acquire('later', body);
-    expectProblem(answer, 400, 'bad_request');
-    expect(answer.body.errors).toMatchObject([{ pointer: `/${field}` }]);
-    expect((await stage.http.get('later')).body.held).toBe(false);
-  });
 });
 
 describe('other errors', () => {
@@ -138,14 +126,6 @@ describe('other errors', () => {
       headers: { origin: 'http://evil.example' },
     });
     expectProblem(answer, 403, 'forbidden');
-  });
-
-  test('an Idempotency-Key is refused while this version has it not', async () => {
-    const answer = await stage.http.call('POST', '/v1/locks/x', {
-      body: {},
-      headers: { 'idempotency-key': '"abc"' },
-    });
-    expectProblem(answer, 400, 'bad_request');
   });
 
   test('an absent body is an empty one', async () => {

@@ -38,14 +38,16 @@ async function inTime<T>(answers: Promise<T>, what: string): Promise<T> {
 export class JsonSocket {
   readonly socket: WebSocket;
   readonly closed: Promise<Closed>;
-  /** Everything that came and belongs to no open request. */
+  /** Everything that came and is no answer to an open request: events, too. */
   readonly others: any[] = [];
   readonly #waiting = new Map<number, (answer: any) => void>();
+  readonly #listeners = new Set<() => void>();
   #next = 1;
 
   private constructor(socket: WebSocket) {
     this.socket = socket;
     this.closed = new Promise((resolve) => socket.once('close', (code) => resolve({ code })));
+    socket.on('error', () => {});
     socket.on('message', (data) => this.#received(JSON.parse(String(data))));
   }
 
@@ -65,17 +67,63 @@ export class JsonSocket {
     return inTime(Promise.all(answers), JSON.stringify(numbered[0]));
   }
 
+  /** Sends one request and returns its id and its answer to come. */
+  begin(request: object): { readonly id: number; readonly answer: Promise<any> } {
+    const id = this.#next++;
+    const answer = new Promise<any>((resolve) => this.#waiting.set(id, resolve));
+    this.socket.send(JSON.stringify({ id, ...request }));
+    const timed = inTime(answer, JSON.stringify(request));
+    // Nobody waits for it where the socket is cut on purpose.
+    timed.catch(() => undefined);
+    return { id, answer: timed };
+  }
+
+  /** A frame that nothing answers by itself. */
+  send(request: object): void {
+    this.socket.send(JSON.stringify(request));
+  }
+
+  /** The first event that has come, or comes, with these members; it is taken out of `others`. */
+  event(members: Readonly<Record<string, unknown>>): Promise<any> {
+    const find = (): any => {
+      const at = this.others.findIndex((other) =>
+        Object.entries(members).every(([name, value]) => other[name] === value),
+      );
+      return at < 0 ? undefined : this.others.splice(at, 1)[0];
+    };
+    const found = new Promise<any>((resolve) => {
+      const look = (): void => {
+        const event = find();
+        if (event === undefined) return;
+        this.#listeners.delete(look);
+        resolve(event);
+      };
+      this.#listeners.add(look);
+      look();
+    });
+    return inTime(found, `event ${JSON.stringify(members)}`);
+  }
+
   close(): void {
     this.socket.close();
   }
 
+  /** Without a word to the server. */
+  terminate(): void {
+    this.socket.terminate();
+  }
+
   #received(message: any): void {
     for (const answer of Array.isArray(message) ? message : [message]) {
-      const waiting = this.#waiting.get(answer.id);
+      const waiting = answer.event === undefined ? this.#waiting.get(answer.id) : undefined;
+      if (waiting === undefined) {
+        this.others.push(answer);
+        continue;
+      }
       this.#waiting.delete(answer.id);
-      if (waiting === undefined) this.others.push(answer);
-      else waiting(answer);
+      waiting(answer);
     }
+    for (const look of this.#listeners) look();
   }
 }
 

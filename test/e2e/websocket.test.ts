@@ -64,7 +64,9 @@ onEachStore('WebSockets', (stage) => {
       for (const request of [
         { op: 'dance', name: 'x' },
         { op: 'acquire', name: 'x', colour: 'red' },
-        { op: 'watch', name: 'x' },
+        { op: 'watch' },
+        { op: 'acquire', name: 'x', mode: 'semaphore' },
+        { op: 'session.keepalive' },
       ]) {
         expect(await socket.ask(request)).toMatchObject({ status: 400, code: 'bad_request' });
       }

@@ -1,95 +1,27 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
-import { Kind, type Op } from '../../src/op.ts';
+import { Kind } from '../../src/op.ts';
 import {
-  acquireOp,
-  type AskedBatch,
-  freshToken,
-  homeKey,
-  lockKey,
-  ModelProcess,
-  stubKey,
-} from './coordinator-rig.ts';
-import { type Fate, ModelSlots } from './model-slots.ts';
-import { SteppedClock } from './stepped-clock.ts';
+  a,
+  acquires,
+  begin,
+  clock,
+  expectNothingLeft,
+  held,
+  loseClaims,
+  model,
+  names,
+  once,
+  repeat,
+  slotOf,
+  take,
+  takeSingle,
+  tokens,
+  TTL_MS,
+} from './atomic-rig.ts';
+import { acquireOp, freshToken, lockKey } from './coordinator-rig.ts';
 
-const TTL_MS = 30_000;
-const S = 'session-0123456789abcdef';
-
-let clock: SteppedClock;
-let model: ModelSlots;
-let a: ModelProcess;
-let tokens: string[];
-
-beforeEach(() => {
-  clock = new SteppedClock();
-  model = new ModelSlots(clock);
-  a = new ModelProcess(model);
-  tokens = [];
-});
-
-function slotOf(name: string): number {
-  const key = Buffer.from(lockKey(name));
-  return model.slotOfKey(key, 0, key.length);
-}
-
-/** Locks of as many slots, of all three owners, in the order in which these are asked. */
-function names(count: number): string[] {
-  const all = Array.from({ length: 200 }, (_, i) => `lock-${i}`);
-  const bySlot = new Map(all.map((name) => [slotOf(name), name]));
-  const slots = Array.from({ length: count }, (_, slot) => slot);
-  return slots.sort((x, y) => (x % 3) - (y % 3) || x - y).map((slot) => bySlot.get(slot)!);
-}
-
-/** Acquires of these locks, with fresh tokens. */
-function acquires(of: readonly string[], session = ''): Op[] {
-  tokens = of.map(() => freshToken());
-  return repeat(of, session);
-}
-
-/** The same with the tokens of the last ones. */
-const repeat = (of: readonly string[], session = ''): Op[] =>
-  of.map((name, i) => acquireOp(name, tokens[i], session, session === '' ? TTL_MS : 0));
-
-/** Which of these locks are really held by the tokens of the last batch. */
-const held = (of: readonly string[]): boolean[] =>
-  of.map((name, i) => {
-    const claim = model.claims.get(lockKey(name));
-    return claim?.token === tokens[i] && claim.pending === undefined;
-  });
-
-function take(of: readonly string[], session = ''): AskedBatch {
-  const asked = a.batch(acquires(of, session));
-  expect(asked.told).toEqual([]);
-  clock.advance(60);
-  return asked;
-}
-
-function takeSingle(name: string): void {
-  const op = acquireOp(name, freshToken(), '', 60_000);
-  op.receivedAt = clock.now();
-  const refuse = (): void => {};
-  model.submit(op, slotOf(name), { answers() {}, refuse });
-  clock.advance(5);
-}
-
-/** The next op of `kind` has this fate. */
-function once(kind: number, fate: Fate, skip = 0): void {
-  let left = skip;
-  model.fate = (op) => (op.kind === kind && left-- === 0 ? fate : { delayMs: 1 });
-}
-
-/** All that is in a slot is gone, as after its end. */
-function loseClaims(slot: number): void {
-  for (const [key, stub] of model.stubs) if (stub.slot === slot) model.stubs.delete(key);
-  for (const [key, claim] of model.claims) if (claim.slot === slot) model.claims.delete(key);
-}
-
-function expectNothingLeft(): void {
-  expect(model.stubs.size).toBe(0);
-  expect(a.connections.open).toBe(0);
-  expect(a.calls.size).toBe(0);
-}
+beforeEach(() => begin());
 
 describe('a batch', () => {
   test('holds all its locks', () => {
@@ -167,10 +99,7 @@ describe('a batch', () => {
     for (const { expiresInMs } of got) expect(expiresInMs).toBeLessThanOrEqual(TTL_MS - 1_000);
   });
 
-  test('may not name a lock twice, nor be too large', () => {
-    const of = names(3);
-    const twice = take([...of, of[1], of[2]]);
-    expect(twice.told).toEqual([{ held: undefined, index: 3, code: 'bad_request' }]);
+  test('may not be too large', () => {
     const large = acquires(Array.from({ length: 900 }, (_, i) => `large-${i}`));
     for (const op of large) {
       op.bytes = Buffer.concat([op.bytes, Buffer.alloc(1_100, 0x20)]);
@@ -326,58 +255,3 @@ describe('when it goes wrong', () => {
 });
 
 const lose = (): void => expect.unreachable();
-
-describe('in a session', () => {
-  beforeEach(() => {
-    const opened = a.session(Kind.sessionOpen, S, TTL_MS);
-    clock.advance(10);
-    expect(opened.told).toHaveLength(1);
-  });
-
-  test('its claims hang on it, in slots that are active', () => {
-    const of = names(6);
-    const asked = take(of, S);
-    const got = asked.told[0].held!;
-    expect(held(of)).toEqual(of.map(() => true));
-    for (const [i, name] of of.entries()) {
-      const stub = model.stubs.get(stubKey(slotOf(name), S))!;
-      expect(model.claims.get(lockKey(name))!.session).toBe(stub);
-      expect(model.sessions.get(homeKey(S))!.slots.get(slotOf(name))).toBe(true);
-      expect(got[i].expiresInMs).toBeGreaterThan(TTL_MS - 100);
-      expect(got[i].expiresInMs).toBeLessThanOrEqual(stub.promisedUntil - clock.now() + 60);
-    }
-    const ended = a.session(Kind.sessionEnd, S);
-    clock.advance(20);
-    expect(ended.told).toMatchObject([{ status: 204 }]);
-    expect(model.claims.size).toBe(0);
-  });
-
-  test('does not promise more than an older stub has', () => {
-    const [name, ...others] = names(3);
-    take([name], S);
-    clock.advance(5_000);
-    const second = Array.from({ length: 500 }, (_, i) => `x-${i}`).find((x) => slotOf(x) === slotOf(name))!;
-    const asked = take([second, ...others], S);
-    const got = asked.told[0].held!;
-    expect(got[0].expiresInMs).toBeLessThanOrEqual(TTL_MS - 5_000);
-    expect(got[1].expiresInMs).toBeGreaterThan(TTL_MS - 100);
-  });
-
-  test('has ended: nothing is taken', () => {
-    model.sessions.clear();
-    const asked = take(names(3), S);
-    expect(asked.told).toEqual([{ held: undefined, index: 0, code: 'session_ended' }]);
-    expect(model.done[Kind.acquire]).toBe(0);
-  });
-
-  test('ends meanwhile: nothing is kept', () => {
-    model.fate = (op) => {
-      if (op.kind === Kind.sessionActivate) model.sessions.clear();
-      return { delayMs: 1 };
-    };
-    const of = names(3);
-    const asked = take(of, S);
-    expect(asked.told).toMatchObject([{ code: 'session_ended' }]);
-    expect(model.claims.size).toBe(0);
-  });
-});

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { CODES } from '../../src/errors.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Kind, OpFlag, PING } from '../../src/op.ts';
@@ -8,6 +8,8 @@ import { Section } from '../../src/protocol/answer.ts';
 import { expectQuiet } from './calls.ts';
 import { type Rig, startRig } from './rig.ts';
 import { binaryAnswers, Client, frameOf } from './sockets.ts';
+
+const SOON = { timeout: 5_000, interval: 5 };
 
 const NO_ID = 0xffff_ffff;
 const TOKEN = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
@@ -26,8 +28,7 @@ beforeEach(async () => {
 afterEach(async () => {
   client.ws.close();
   await client.end();
-  await sleep(10);
-  expectQuiet(rig);
+  await vi.waitFor(() => expectQuiet(rig), SOON);
 });
 
 afterAll(() => rig.stop());

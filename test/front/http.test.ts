@@ -1,8 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { batchResults, claim, lockState, verdict } from '../../src/protocol/schemas.ts';
 import { call as callRig, expectProblem, expectQuiet, fresh, type Reply, TOKEN, withToken } from './calls.ts';
 import { raw, type Rig, startRig } from './rig.ts';
+
+const SOON = { timeout: 5_000, interval: 5 };
 
 let rig: Rig;
 const call = (
@@ -229,11 +230,9 @@ describe('the rest', () => {
       const asked = fetch(rig.url + fresh(), { method: 'POST', signal: abort.signal }).catch(() => 'aborted');
       return { abort, asked };
     });
-    await sleep(50);
-    expect(rig.front.connections.open).toBe(20);
+    await vi.waitFor(() => expect(rig.front.connections.open).toBe(20), SOON);
     for (const { abort } of aborts) abort.abort();
     await Promise.all(aborts.map(({ asked }) => asked));
-    await sleep(50);
-    expect(rig.front.connections.open).toBe(0);
+    await vi.waitFor(() => expect(rig.front.connections.open).toBe(0), SOON);
   });
 });

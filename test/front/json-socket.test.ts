@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { expectQuiet } from './calls.ts';
 import { type Rig, startRig } from './rig.ts';
 import { Client, jsonAnswers } from './sockets.ts';
+
+const SOON = { timeout: 5_000, interval: 5 };
 
 const TOKEN = '00112233-4455-4677-8899-aabbccddeeff';
 let rig: Rig;
@@ -21,8 +23,7 @@ beforeEach(async () => {
 afterEach(async () => {
   client.ws.close();
   await client.end();
-  await sleep(10);
-  expectQuiet(rig);
+  await vi.waitFor(() => expectQuiet(rig), SOON);
 });
 
 afterAll(() => rig.stop());
@@ -200,8 +201,7 @@ test('a lane that fails is told as it is, with the token where the outcome is un
 test('a socket that closes leaves nothing open', async () => {
   rig.lane.silent = true;
   send(Array.from({ length: 100 }, (_, id) => ({ id, op: 'get', name: 'a' })));
-  await sleep(50);
-  expect(rig.front.connections.open).toBe(100);
+  await vi.waitFor(() => expect(rig.front.connections.open).toBe(100), SOON);
 });
 
 describe('the handshake', () => {

@@ -357,7 +357,7 @@ export class ModelSlots {
     answer.ttlMs = ttlMs;
     answer.waitedMs = Math.max(0, Math.floor(this.clock.now() - op.receivedAt));
     answer.expiresInMs = this.left(promisedUntil);
-    if (answer.expiresInMs === 0) this.refuse('outcome_unknown');
+    if (answer.expiresInMs === 0 && op.kind !== Kind.sessionGet) this.refuse('outcome_unknown');
   }
 
   private held(holder: ModelClaim): void {

@@ -50,13 +50,7 @@ describe('an acquire in a session', () => {
   test('waits out the end of a stub that home did not count on', () => {
     open();
     const name = nameAway();
-    const slot = slotOf(name);
-    // As left by an acquire that was never activated, and keep-alives that did not reach the slot.
-    hold(name);
-    model.sessions.get(homeKey(S))!.slots.set(slot, false);
-    a.known.forget(SessionName.ofKey(sessionOp(Kind.sessionGet, S)));
-    const stub = model.stubs.get(stubKey(slot, S))!;
-    stub.promisedUntil = clock.now() - 1_000;
+    leaveStubBehind(name);
     const early = a.acquire(name, freshToken(), S);
     clock.advance(20);
     expect(early.told).toMatchObject([{ status: 503, code: 'shard_unavailable' }]);
@@ -64,6 +58,16 @@ describe('an acquire in a session', () => {
     a.session(Kind.sessionRenew, S);
     clock.advance(200);
     hold(name);
+  });
+
+  test('says so when the session ended with such a stub', () => {
+    open();
+    const name = nameAway();
+    leaveStubBehind(name);
+    model.fate = (op) => endOn(op, Kind.acquire);
+    const asked = a.acquire(name, freshToken(), S);
+    clock.advance(20);
+    expect(asked.told).toMatchObject([{ status: 410, code: 'session_ended' }]);
   });
 
   test('says session_ended when home counts on a stub that is gone', () => {
@@ -221,4 +225,13 @@ describe('a wait in a session', () => {
 function endOn(op: Op, kind: number): Fate {
   if (op.kind === kind) model.sessions.delete(homeKey(S));
   return { delayMs: 1 };
+}
+
+/** As an acquire that was never activated leaves it, when keep-alives did not reach the slot: over. */
+function leaveStubBehind(name: string): void {
+  const slot = slotOf(name);
+  hold(name);
+  model.sessions.get(homeKey(S))!.slots.set(slot, false);
+  a.known.forget(SessionName.ofKey(sessionOp(Kind.sessionGet, S)));
+  model.stubs.get(stubKey(slot, S))!.promisedUntil = clock.now() - 1_000;
 }

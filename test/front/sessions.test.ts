@@ -55,6 +55,14 @@ describe('a session', () => {
     expect(got.told[0].expiresInMs).toBeLessThan(TTL_MS - 1_000);
   });
 
+  test('is shown also between its promise and its end', () => {
+    open();
+    model.sessions.get(homeKey(S))!.promisedUntil = clock.now();
+    const got = a.session(Kind.sessionGet, S);
+    clock.advance(10);
+    expect(got.told).toMatchObject([{ status: 200, expiresInMs: 0 }]);
+  });
+
   test('joins a slot once, and its locks end with it when nobody renews it', () => {
     open();
     const token = hold('one');

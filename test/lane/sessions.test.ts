@@ -105,7 +105,7 @@ describe('the stub of a session', () => {
     for (let i = 0; i < 3; i++) {
       await rig.run(3_000);
       const renewed = await a.ask(stub('stubRenew'));
-      expect(renewed).toMatchObject({ status: 200, sections: ['claim'] });
+      expect(renewed).toMatchObject({ status: 200, sections: ['claim', 'queue'], queueLength: 2 });
       expect(renewed.expiresInMs).toBeGreaterThan(4_900);
     }
     expect([await held(a, 'lock of a'), await held(a, 'lock of b')]).toEqual([true, true]);

@@ -4,35 +4,55 @@
  */
 
 interface ClaimRead {
-  readonly fencingToken: number;
+  /** Fencing token, or the waiter's number. */
+  readonly number: number;
   readonly hash: string;
   readonly ttlMs: number;
   readonly key: string;
   readonly token: Buffer;
   readonly owner: string;
   readonly metadata: string;
-  /** Of a hand-over's checkpoint only. */
-  leftMs?: number;
+  readonly principal: string;
+  readonly mode: number;
+  readonly limit: number;
+  readonly lockDelayMs: number;
+  readonly keyed: boolean;
+  /** Numbers, 0 = none. */
+  readonly stub: number;
+  readonly batch: number;
+}
+
+interface StubRead {
+  readonly number: number;
+  readonly hash: string;
+  readonly ttlMs: number;
+  readonly key: Buffer;
+  readonly owner: string;
+  readonly principal: string;
 }
 
 export type EffectRead = { readonly slot: number; readonly number: number } & (
-  | { readonly kind: 1; readonly claim: ClaimRead }
-  | {
-      readonly kind: 2;
-      readonly of: number;
-      readonly hash: string;
-      readonly ttlMs: number;
-      readonly metadata: string;
-    }
-  | { readonly kind: 3; readonly of: number; readonly hash: string; readonly reason: number }
+  | { readonly kind: 1 | 4; readonly claim: ClaimRead }
+  | { readonly kind: 8; readonly stub: StubRead }
+  | ({ readonly of: number; readonly hash: string } & (
+      | { readonly kind: 2; readonly ttlMs: number; readonly metadata: string }
+      | { readonly kind: 3 | 5 | 6 | 9 | 10; readonly reason: number }
+      | { readonly kind: 7; readonly one: boolean; readonly reason: string; readonly principal: string }
+      | { readonly kind: 11; readonly sessionSlot: number; readonly active: boolean }
+    ))
 );
+
+export type RecordRead =
+  | { readonly kind: 1 | 5 | 7; readonly claim: ClaimRead }
+  | { readonly kind: 6; readonly stub: StubRead }
+  | { readonly kind: 4; readonly leftMs: number }
+  | { readonly kind: 8; readonly sessionSlot: number; readonly active: boolean }
+  | { readonly kind: 2 | 9; readonly ageMs: number; readonly fingerprint: string };
 
 export interface CheckpointRead {
   slot: number;
   counter: number;
-  claims: ClaimRead[];
-  ended: { ageMs: number; fingerprint: string }[];
-  last: 'claim' | 'other';
+  records: RecordRead[];
 }
 
 class Bytes {
@@ -70,49 +90,83 @@ class Bytes {
   }
 }
 
-function readClaim(bytes: Bytes, flags: number, fencingToken: number): ClaimRead {
+function readClaim(bytes: Bytes, flags: number, number: number): ClaimRead {
+  const more = flags & 0x80 ? bytes.u8() : 0;
   const hash = bytes.u32();
   const ttlMs = bytes.varint();
   const keyLength = bytes.varint();
   const tokenLength = flags & 0x10 ? 16 : bytes.u8();
   const ownerLength = flags & 0x20 ? bytes.varint() : 0;
   const metadataLength = flags & 0x40 ? bytes.varint() : 0;
+  const limit = (more & 3) === 2 ? bytes.varint() : 0;
+  const lockDelayMs = more & 8 ? bytes.varint() : 0;
+  const principalLength = more & 0x10 ? bytes.varint() : 0;
+  const stub = more & 0x20 ? number - bytes.varint() : 0;
+  const batch = more & 0x40 ? number - bytes.varint() : 0;
   const key = bytes.take(keyLength).toString();
   const token = bytes.take(tokenLength);
   const owner = bytes.take(ownerLength).toString();
-  return { fencingToken, hash, ttlMs, key, token, owner, metadata: bytes.take(metadataLength).toString() };
+  const metadata = bytes.take(metadataLength).toString();
+  const principal = bytes.take(principalLength).toString();
+  const numbers = { number, hash, ttlMs, mode: more & 3, limit, lockDelayMs, keyed: (more & 4) !== 0 };
+  return { ...numbers, stub, batch, key, token, owner, metadata, principal };
+}
+
+function readStub(bytes: Bytes, flags: number, number: number): StubRead {
+  const hash = bytes.u32();
+  const ttlMs = bytes.varint();
+  const keyLength = bytes.varint();
+  const ownerLength = flags & 0x20 ? bytes.varint() : 0;
+  const principalLength = flags & 0x40 ? bytes.varint() : 0;
+  const key = bytes.take(keyLength);
+  const owner = bytes.take(ownerLength).toString();
+  return { number, hash, ttlMs, key, owner, principal: bytes.take(principalLength).toString() };
 }
 
 export function readEntry(entry: Buffer): EffectRead[] {
   const bytes = new Bytes(entry);
   if (bytes.u8() !== 1) throw new Error('version');
   const effects: EffectRead[] = [];
-  while (bytes.left > 0) {
-    const head = bytes.u8();
-    const slot = bytes.varint();
-    const number = bytes.varint();
-    const kind = head & 0x0f;
-    if (kind === 1) {
-      effects.push({ slot, number, kind, claim: readClaim(bytes, head & 0xf0, number) });
-      continue;
-    }
-    const hash = bytes.u32();
-    const of = number - bytes.varint();
-    if (kind === 2) {
-      const ttlMs = bytes.varint();
-      const metadata = head & 0x40 ? bytes.take(bytes.varint()).toString() : '';
-      effects.push({ slot, number, kind, of, hash, ttlMs, metadata });
-    } else if (kind === 3) {
-      effects.push({ slot, number, kind, of, hash, reason: head & 0xf0 });
-    } else {
-      throw new Error(`kind ${kind}`);
-    }
-  }
+  while (bytes.left > 0) effects.push(readEffect(bytes));
   return effects;
 }
 
+function readEffect(bytes: Bytes): EffectRead {
+  const head = bytes.u8();
+  const slot = bytes.varint();
+  const number = bytes.varint();
+  const kind = head & 0x0f;
+  if (kind === 1 || kind === 4) return { slot, number, kind, claim: readClaim(bytes, head & 0xf0, number) };
+  if (kind === 8) return { slot, number, kind, stub: readStub(bytes, head & 0xf0, number) };
+  const hash = bytes.u32();
+  const meant = { slot, number, hash, of: number - bytes.varint() };
+  switch (kind) {
+    case 2: {
+      const ttlMs = bytes.varint();
+      return { ...meant, kind, ttlMs, metadata: head & 0x40 ? bytes.take(bytes.varint()).toString() : '' };
+    }
+    case 7: {
+      const reasonLength = head & 0x20 ? bytes.varint() : 0;
+      const principalLength = head & 0x40 ? bytes.varint() : 0;
+      const reason = bytes.take(reasonLength).toString();
+      const principal = bytes.take(principalLength).toString();
+      return { ...meant, kind, one: (head & 0x10) !== 0, reason, principal };
+    }
+    case 11:
+      return { ...meant, kind, sessionSlot: bytes.varint(), active: (head & 0x10) !== 0 };
+    case 3:
+    case 5:
+    case 6:
+    case 9:
+    case 10:
+      return { ...meant, kind, reason: head & 0xf0 };
+    default:
+      throw new Error(`kind ${kind}`);
+  }
+}
+
 export function readCheckpoint(chunks: readonly Buffer[]): CheckpointRead {
-  const read: CheckpointRead = { slot: 0, counter: 0, claims: [], ended: [], last: 'other' };
+  const read: CheckpointRead = { slot: 0, counter: 0, records: [] };
   for (const chunk of chunks) {
     const bytes = new Bytes(chunk.subarray(0, -4));
     const [version, flags] = [bytes.u8(), bytes.u8()];
@@ -121,30 +175,31 @@ export function readCheckpoint(chunks: readonly Buffer[]): CheckpointRead {
     read.slot = bytes.varint();
     read.counter = bytes.varint();
     if (bytes.varint() !== chunks.indexOf(chunk)) throw new Error('index');
-    while (bytes.left > 0) readRecord(bytes, read);
+    while (bytes.left > 0) readRecord(bytes, read.records);
   }
   return read;
 }
 
-function readRecord(bytes: Bytes, read: CheckpointRead): void {
+function readRecord(bytes: Bytes, records: RecordRead[]): void {
   const head = bytes.u8();
-  if ((head & 0x0f) === 1) {
-    read.claims.push(readClaim(bytes, head & 0xf0, bytes.varint()));
-    read.last = 'claim';
-    return;
-  }
-  const behindClaim = read.last === 'claim';
-  read.last = 'other';
-  if (head === 4) {
-    if (!behindClaim) throw new Error('a time of no claim');
-    read.claims[read.claims.length - 1].leftMs = bytes.varint();
-  } else if (head === 2) {
+  const kind = head & 0x0f;
+  const before = records.at(-1)?.kind ?? 0;
+  if (kind === 1 || kind === 5 || kind === 7) {
+    records.push({ kind, claim: readClaim(bytes, head & 0xf0, bytes.varint()) });
+  } else if (kind === 6) {
+    records.push({ kind, stub: readStub(bytes, head & 0xf0, bytes.varint()) });
+  } else if (head === 4) {
+    if (![1, 6, 7].includes(before)) throw new Error('a time of nothing');
+    records.push({ kind: 4, leftMs: bytes.varint() });
+  } else if (kind === 8) {
+    records.push({ kind, sessionSlot: bytes.varint(), active: (head & 0x10) !== 0 });
+  } else if (head === 2 || head === 9) {
     const ageMs = bytes.varint();
     const low = bytes.u32();
-    read.ended.push({ ageMs, fingerprint: bytes.u32() + low });
+    records.push({ kind: head, ageMs, fingerprint: bytes.u32() + low });
   } else {
-    const sums = [bytes.varint(), bytes.varint()];
-    if (head !== 3 || sums[0] !== read.claims.length || sums[1] !== read.ended.length) throw new Error('sum');
+    const counts = [1, 2].map((of) => records.filter((record) => record.kind === of).length);
+    if (head !== 3 || bytes.varint() !== counts[0] || bytes.varint() !== counts[1]) throw new Error('sum');
   }
 }
 

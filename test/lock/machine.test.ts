@@ -6,7 +6,7 @@ import { EndReason } from '../../src/lock/rows.ts';
 import { apply, expire, Outcome } from '../../src/lock/machine.ts';
 import { Slot } from '../../src/lock/slot.ts';
 import { drive, history } from './histories.ts';
-import { ENDED_KEEP_MS, opOf, SlotRig } from './slot-rig.ts';
+import { ENDED_KEEP_MS, opOf, type OpWords, SlotRig } from './slot-rig.ts';
 import { claimsOf } from './slot-state.ts';
 
 const A = 'uuid:a';
@@ -251,24 +251,37 @@ describe('expire', () => {
 
 it('never appends more than EFFECT_BYTES_MAX for one op', () => {
   const slot = new Slot(0xffff, ENDED_KEEP_MS);
-  slot.counter = Number.MAX_SAFE_INTEGER - 3;
+  slot.counter = Number.MAX_SAFE_INTEGER - 12;
   const effects = new EffectWriter(2 * EFFECT_BYTES_MAX, 0);
   const out = new Outcome();
+  // The longest names, keys of stubs included, are those of the longest namespace.
+  const namespace = `${'s'.repeat(LIMITS.namespaceBytesMax)}\0`;
   const largest = {
     kind: 'acquire',
-    name: 'n'.repeat(1_024),
+    name: namespace + 'n'.repeat(LIMITS.nameBytesMax),
     ttlMs: LIMITS.ttlMsMax,
-    owner: 'o'.repeat(256),
-    metadata: 'm'.repeat(1_024),
+    owner: 'o'.repeat(LIMITS.ownerBytesMax),
+    metadata: 'm'.repeat(LIMITS.metadataBytesMax),
+    principal: 'p'.repeat(LIMITS.principalBytesMax),
+    mode: 'semaphore',
+    limit: LIMITS.holdersMax,
+    lockDelayMs: LIMITS.lockDelayMsMax,
+    session: 's'.repeat(LIMITS.tokenBytesMax),
+    batch: 'uuid:b',
+    flags: ['newStub', 'keyed'],
   } as const;
-  apply(slot, opOf({ ...largest, token: 't'.repeat(64) }), 1, effects, out, rig.witness);
-  slot.claims.arm(out.row, out.fencingToken, 1, 1);
-  effects.reset();
-  apply(slot, opOf({ ...largest, token: 'u'.repeat(64) }), 2, effects, out, rig.witness);
-  expect(out).toMatchObject({ status: 201, fencingToken: Number.MAX_SAFE_INTEGER });
-  expect(effects.count).toBe(2);
-  expect(effects.at).toBeLessThanOrEqual(EFFECT_BYTES_MAX);
-  expect(effects.at).toBeGreaterThan(EFFECT_BYTES_MAX - 30);
+  const run = (words: Partial<OpWords>, now: number) => {
+    effects.reset();
+    apply(slot, opOf({ ...largest, ...words }), now, effects, out, rig.witness);
+    expect(effects.at).toBeLessThanOrEqual(EFFECT_BYTES_MAX);
+  };
+  run({ token: 't'.repeat(64) }, 1);
+  expect(out.status).toBe(201);
+  expect(effects.count).toBe(3);
+  for (const row of slot.stubs.values()) slot.claims.arm(row, slot.claims.fencingToken(row), 1, 1);
+  run({ token: 'u'.repeat(64), session: 'z'.repeat(LIMITS.tokenBytesMax), batch: 'uuid:c' }, 2);
+  expect(out.status).toBe(201);
+  run({ kind: 'force', metadata: 'r'.repeat(LIMITS.reasonBytesMax) }, 3);
 });
 
 describe('random histories', () => {

@@ -1,5 +1,5 @@
 /** Ops in words, and as they lie in a batch. */
-import { BATCH_KEY, Kind, Mode, MODE_NAMES, Op, OpFlag, SESSION_KEY, STUB_KEY } from '../../src/op.ts';
+import { BATCH_KEY, Kind, Mode, type MODE_NAMES, Op, OpFlag, SESSION_KEY, STUB_KEY } from '../../src/op.ts';
 
 export const SLOT = 7;
 const encoder = new TextEncoder();

@@ -12,9 +12,9 @@ import {
   readPong,
   writeNotOwner,
   writePong,
-  writeRefusal,
 } from '../../src/peers/frame.ts';
 import { Answer, AnswerBytes, readAnswer, Section } from '../../src/protocol/answer.ts';
+import { writeRefusal } from '../../src/protocol/refusal.ts';
 import { fitting, NOTHING, opOf, SIMPLE, SLOTS, textOf, u32, type Wish, wish } from './wishes.ts';
 
 const wantedSlots = fc
