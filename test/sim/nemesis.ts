@@ -172,7 +172,7 @@ export class Nemesis {
       [machine, other],
       [other, machine],
     ];
-    this.#cut(this.#random.chance(0.5) ? ways : [this.#random.pick(ways)]);
+    this.#cut(this.#random.chance(0.5) ? ways : [this.#random.pick(ways)], this.#cutMs());
   }
 
   /** From all others: what it sends, what they send, or both. */
@@ -181,11 +181,13 @@ export class Nemesis {
     const out = others.map((other) => [machine, other]);
     const back = others.map((other) => [other, machine]);
     const ways = this.#random.pick([out, back, [...out, ...back]]);
-    this.#cut(ways);
+    const isAlone = Object.keys(this.#profile.faults).length === 1;
+    const handedMs = LIMITS.isolatedAfterMs + HANDED_MS;
+    this.#cut(ways, isAlone && this.#random.chance(0.7) ? handedMs + 500 : this.#cutMs());
     // Where nothing else is wrong.
-    if (Object.keys(this.#profile.faults).length > 1) return;
+    if (!isAlone) return;
     const process = this.#cluster.machines[machine];
-    this.#cluster.scheduler.after(LIMITS.isolatedAfterMs + HANDED_MS, 'nemesis looks', () => {
+    this.#cluster.scheduler.after(handedMs, 'nemesis looks', () => {
       if (process === undefined || !this.#isStillCut(ways)) return;
       const { ownedSlots } = process.front;
       if (ownedSlots > 0)
@@ -201,11 +203,15 @@ export class Nemesis {
     return network.cuts.size === ways.length && cuts.every((at) => at <= since);
   }
 
-  #cut(ways: readonly (readonly number[])[]): void {
+  #cutMs(): number {
+    return this.#random.between(100, this.#random.chance(0.5) ? 1_500 : 9_000);
+  }
+
+  #cut(ways: readonly (readonly number[])[], ms: number): void {
     const { network } = this.#cluster;
     for (const [from, to] of ways) network.cut(from, to);
     const text = ways.map(([from, to]) => `${from}>${to}`).join(' ');
-    this.#later(100, this.#random.chance(0.5) ? 1_500 : 9_000, `mended: ${text}`, () => {
+    this.#later(ms, ms, `mended: ${text}`, () => {
       for (const [from, to] of ways) network.mend(from, to);
     });
   }
