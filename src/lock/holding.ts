@@ -63,13 +63,7 @@ export function get(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, found, op);
   out.status = 200;
   tellLock(turn, row, out);
-<<<<<<< HEAD
   out.holders = countHolders(turn.slot, row);
-=======
-  let holders = 0;
-  for (const holder of holdersOf(turn.slot, row)) if (holder !== 0) holders++;
-  out.holders = holders;
->>>>>>> wt-sim
 }
 
 export function verify(turn: Turn, found: number, op: Op, out: Outcome): void {
