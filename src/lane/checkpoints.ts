@@ -123,9 +123,10 @@ export class Checkpoints {
     const hold = leaving?.hold ?? this.nextInherited() ?? this.nextDirty();
     if (hold === undefined) return undefined;
     const position = { term: this.term, seq };
-    const { counter, claims, ended } = hold.slot;
+    const { counter, claims, ended, endedKeyed } = hold.slot;
     hold.dirtySince = 0;
     ended.forget(now);
+    endedKeyed.forget(now);
     // Of a slot that leaves the times are written as well, if there is a claim to have one.
     const kept = counter === hold.checkpointCounter && (leaving === undefined || claims.count === 0);
     const handOverAt = leaving === undefined ? undefined : now;
