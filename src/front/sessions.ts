@@ -9,7 +9,8 @@
  *   get        sessionGet at home: the session's own time
  *   keep-alive sessionRenew at home, then stubRenew in all its slots
  *                all renewed               ─► 200 with the earliest end
- *                an active stub is missing ─► the session is ended everywhere, 410
+ *                an active stub is missing ─► the session is ended at home, 410;
+ *                                             the other stubs end by their TTL
  *                one cannot be asked       ─► 503 with the earliest end that is
  *                                             certain. It goes on: stubs live
  *                                             until their own end
@@ -168,7 +169,7 @@ class SessionRequest implements Handle {
           this.calls.callAt(slot, op, Again.shed, done);
         },
         answered: (slot, renewed) => this.renewed(slot, renewed),
-        finished: () => this.renewedAll(slots),
+        finished: () => this.renewedAll(),
       });
     });
   }
@@ -197,9 +198,9 @@ class SessionRequest implements Handle {
     else if (isActive) this.isMissing = true;
   }
 
-  private renewedAll(slots: readonly SessionSlot[]): void {
+  private renewedAll(): void {
     const { known, name } = this;
-    if (this.isMissing) return this.endBroken(slots);
+    if (this.isMissing) return this.endBroken();
     if (this.isUnreached) {
       const certain = Math.min(this.until, known.promisedUntil(name));
       return this.unavailable(certain);
@@ -214,11 +215,14 @@ class SessionRequest implements Handle {
     this.tell(answer, this.until);
   }
 
-  /** Claims of it are gone that it still counts on: it is no session any more. */
-  private endBroken(before: readonly SessionSlot[]): void {
-    this.atHome(Kind.sessionEnd, Again.shed, ({ answer }) => {
-      this.endStubs([...before, ...readSessionSlots(answer)], () => this.fault('session_ended'));
-    });
+  /**
+   * Claims of it are gone that it still counts on: it is no session any more.
+   * Its other stubs run out by themselves: a claim on them may have been got
+   * since, and promised for longer than those that are gone.
+   */
+  private endBroken(): void {
+    this.known.forget(this.name);
+    this.atHome(Kind.sessionEnd, Again.shed, () => this.fault('session_ended'));
   }
 
   private endStubs(slots: readonly SessionSlot[], finished: () => void): void {

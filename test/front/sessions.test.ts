@@ -121,16 +121,21 @@ describe('a session', () => {
 });
 
 describe('a keep-alive', () => {
-  test('ends the session everywhere when an active stub is missing', () => {
+  test('ends the session when an active stub is missing, and lets the others run out: they were promised', () => {
     open();
     const lost = nameAway();
     hold(lost);
-    hold(nameAway([lost]));
+    const other = nameAway([lost]);
+    hold(other);
     model.stubs.delete(stubKey(slotOf(lost), S));
     const renewed = a.session(Kind.sessionRenew, S);
     clock.advance(20);
     expect(renewed.told).toMatchObject([{ status: 410, code: 'session_ended' }]);
-    expect(model.stubs.size + model.sessions.size).toBe(0);
+    expect(model.sessions.size).toBe(0);
+    expect([...model.stubs.keys()]).toEqual([stubKey(slotOf(other), S)]);
+    expect(a.session(Kind.sessionRenew, S).told).toEqual([]);
+    clock.advance(20);
+    expect(model.stubs.size).toBe(1);
   });
 
   test('does not mind a pending slot without a stub', () => {
