@@ -34,6 +34,7 @@ import { CODES, codeOfWire, type ErrorCode } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Kind, Op } from '../op.ts';
 import { type Answer, AnswerBytes } from '../protocol/answer.ts';
+import { copyOf } from '../protocol/bytes.ts';
 import { writeRefusal } from '../protocol/refusal.ts';
 import { type AtomicItem, BatchItems, type BatchPart, type Membership } from './atomic-items.ts';
 import { Again, type Calls, type Done, type Reply } from './calls.ts';
@@ -162,7 +163,7 @@ class Batch implements AtomicBatch {
       }
       return this.refused(index, reply);
     }
-    item.answer = source.bytes.slice(at, end);
+    item.answer = copyOf(source.bytes, at, end);
     item.ttlMs = answer.ttlMs;
     item.isNew = answer.status === 201;
     if (item.isNew) item.part.taken++;
@@ -328,7 +329,7 @@ class Batch implements AtomicBatch {
   private refused(index: number, { answer, source, at, end }: Reply): void {
     const code = codeOfWire(answer.code) ?? 'internal';
     const rank = FAULTS.includes(code) ? 2 : code === 'lock_held' ? 0 : 1;
-    const bytes = source.bytes.slice(at, end);
+    const bytes = copyOf(source.bytes, at, end);
     this.note({ rank, index, code, answer: new AnswerBytes(bytes.buffer, bytes.length) });
   }
 

@@ -6,6 +6,7 @@
 import type { ErrorCode } from '../errors.ts';
 import { type Op, OpFlag } from '../op.ts';
 import { ANSWER_ID_AT, type AnswerBytes } from '../protocol/answer.ts';
+import { copyOf } from '../protocol/bytes.ts';
 import type { Handle, Target } from './coordination.ts';
 
 /** The socket that it came over. */
@@ -28,7 +29,7 @@ export class BinaryRequest implements Target {
     const { bytes, tokenAt, tokenLength } = op;
     this.host = host;
     this.id = op.id;
-    this.madeToken = op.flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : NO_TOKEN;
+    this.madeToken = op.flags & OpFlag.madeToken ? copyOf(bytes, tokenAt, tokenAt + tokenLength) : NO_TOKEN;
   }
 
   interim(source: AnswerBytes, at: number, end: number): void {

@@ -33,6 +33,7 @@ import { CODES, type ErrorCode } from '../errors.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from '../lane/record.ts';
 import { Kind, Op, OpFlag } from '../op.ts';
 import { Answer, AnswerBytes, readAnswer } from '../protocol/answer.ts';
+import { copyOf } from '../protocol/bytes.ts';
 import { writeRefusal } from '../protocol/refusal.ts';
 import { Again, type Calls, type Reply } from './calls.ts';
 import type { Handle, Taker, Target } from './coordination.ts';
@@ -88,7 +89,7 @@ export class SessionAcquire implements Handle {
     this.receivedAt = request.receivedAt;
     this.waitMs = request.waitMs;
     this.slot = calls.slots.slotOfKey(bytes, keyAt, keyLength, namespaceLength);
-    this.madeToken = flags & OpFlag.madeToken ? bytes.slice(tokenAt, tokenAt + tokenLength) : NO_TOKEN;
+    this.madeToken = flags & OpFlag.madeToken ? copyOf(bytes, tokenAt, tokenAt + tokenLength) : NO_TOKEN;
   }
 
   /** undefined: there are too many waits. */
@@ -167,7 +168,7 @@ export class SessionAcquire implements Handle {
       if (answer.code === 0) known.activated(name, slot);
       return this.tell(source, at, end);
     }
-    const grant = new AnswerBytes(source.bytes.slice(at, end).buffer, end - at);
+    const grant = new AnswerBytes(copyOf(source.bytes, at, end).buffer, end - at);
     this.activate(grant, promisedUntil(answer, this.receivedAt));
   }
 

@@ -59,6 +59,13 @@ export function copyBytes(
   return toAt + length;
 }
 
+/** A copy of bytes[at, end) in a buffer of its own. `slice` is none: of a Buffer it is a view of the same bytes. */
+export function copyOf(bytes: Uint8Array, at: number, end: number): Uint8Array<ArrayBuffer> {
+  const copy = new Uint8Array(end - at);
+  copy.set(bytes.subarray(at, end));
+  return copy;
+}
+
 /** A u64 that is a JavaScript integer; without BigInt, which would be an object per call. */
 export function writeU64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value >>> 0, true);

@@ -161,8 +161,13 @@ export class ModelSlots {
     if (fate.loseAnswer === 'unknown') return listener.refuse(connection, id, 'outcome_unknown');
     const { bytes } = this.out;
     const copy = new AnswerBytes(bytes.slice(0, end).buffer, end);
+    // As peers bring them: a Buffer, whose slice is no copy, and whose bytes are gone afterwards.
+    copy.bytes = Buffer.from(copy.bytes.buffer);
     // The way back takes time as well.
-    this.clock.after(fate.delayMs / 2, () => listener.answers(connection, copy, 0, end));
+    this.clock.after(fate.delayMs / 2, () => {
+      listener.answers(connection, copy, 0, end);
+      copy.bytes.fill(0xee);
+    });
   }
 
   private decide(record: BatchBytes): number {
