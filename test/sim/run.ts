@@ -141,6 +141,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
   const history = new History(cluster.closedAt, cluster.killedAt);
   const clients = load(cluster, random, profile, history);
   const wellFrom = await live(cluster, clients, random, profile, history);
+  const restAt = scheduler.now;
   const final = await readAllBack(cluster, random, history);
   cluster.finish();
   const defects: Violation[] = [];
@@ -161,6 +162,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
       resumedMs: profile.resumedMs,
       attentive: Object.keys(profile.faults).every((fault) => ATTENTIVE.has(fault)),
       wellFrom,
+      restAt,
     }),
     ...final,
   ];
