@@ -10,6 +10,8 @@ export interface AuditOptions {
   readonly resumedMs?: number | undefined;
   /** Stores always answered and no thread stood still. */
   readonly attentive?: boolean;
+  /** When no client had wanted anything for longer than any session lasts. */
+  readonly restAt?: number;
   /** From when on all is well. */
   readonly wellFrom?: number;
 }

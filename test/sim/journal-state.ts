@@ -87,6 +87,8 @@ export class JournalState {
   readonly grants: Grant[] = [];
   readonly waits: Wait[] = [];
   readonly idles: Idle[] = [];
+  /** What slots knew of sessions, and sessions themselves: until when. */
+  readonly stubs: { readonly of: string; closedAt: number }[] = [];
   /** Delays that are over: how long they were to be, at least, and how long they were. */
   readonly delays: { readonly name: string; readonly ms: number; readonly lastedMs: number }[] = [];
   readonly #complain: (rule: Rule, text: string) => void;
@@ -94,8 +96,8 @@ export class JournalState {
   readonly #locks = new Map<string, Lock>();
   /** By slot and number. */
   readonly #rows = new Map<string, Row>();
-  /** Of sessions and of stubs: what they are. */
-  readonly #stubs = new Map<string, string>();
+  /** By slot and number: those of `stubs` that are open. */
+  readonly #stubs = new Map<string, JournalState['stubs'][number]>();
 
   constructor(complain: (rule: Rule, text: string) => void) {
     this.#complain = complain;
@@ -124,7 +126,8 @@ export class JournalState {
       case 'queued':
         return this.#queued(effect, by);
       case 'opened':
-        this.#stubs.set(key, effect.name);
+        this.#stubs.set(key, { of: `${effect.name} in slot ${slot}`, closedAt: Infinity });
+        this.stubs.push(this.#stubs.get(key)!);
         return;
       case 'closed':
         return this.#closed(effect, by);
@@ -278,7 +281,10 @@ export class JournalState {
 
   #closed(effect: JournalEffect, by: Writer): void {
     const { slot, of } = effect;
-    if (!this.#stubs.delete(`${slot} ${of}`)) return this.#lacks(effect);
+    const stub = this.#stubs.get(`${slot} ${of}`);
+    if (stub === undefined) return this.#lacks(effect);
+    stub.closedAt = by.at;
+    this.#stubs.delete(`${slot} ${of}`);
     for (const row of [...this.#rows.values()]) {
       if (row.lock.slot !== slot || (row.stub !== of && row.batch !== of)) continue;
       if (row.grant === undefined) this.#withdrawn(row, 'session', by);

@@ -88,7 +88,7 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
     find: '    if (waiter.connection !== connection) continue;',
     replace: '    if (waiter.connection !== -1) continue;',
     profile: 'waits',
-    seeds: 60,
+    seeds: 150,
   },
   {
     name: 'who waited stays attached when the slot has another owner',
@@ -231,19 +231,11 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
     seeds: 20,
   },
   {
-    name: 'a keep-alive tells when the session itself ends, though locks of it end before',
-    file: 'src/front/sessions.ts',
-    find: 'this.until = Math.min(this.until, promisedUntil(answer, this.receivedAt));',
-    replace: 'void promisedUntil(answer, this.receivedAt);',
-    tests: 'test/front/sessions.test.ts',
-  },
-  {
     name: 'a keep-alive is fine though some slot of the session could not be renewed',
     file: 'src/front/sessions.ts',
     find: 'else if (answer.code !== CODES.session_ended.wire) this.isUnreached = true;',
     replace: '',
-    profile: 'waits',
-    seeds: 40,
+    tests: 'test/front/sessions.test.ts',
   },
   {
     name: 'a session goes on though locks of it are gone',
@@ -277,10 +269,11 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
     seeds: 60,
   },
   {
-    name: 'a session that was taken over from a dead term has its old time',
+    name: 'what a slot knows of a session never ends by time after a change of owners',
     file: 'src/lock/replay.ts',
     find: '  else if (claims.freeAt(row) !== Infinity) return;',
     replace: '  else if (claims.freeAt(row) !== Infinity || claims.kind(row) === RowKind.stub) return;',
-    tests: 'test/lane/sessions.test.ts',
+    profile: 'waits',
+    seeds: 40,
   },
 ];

@@ -94,7 +94,7 @@ export function readReply(source: AnswerBytes, at: number): Reply {
     isClaim,
     fencingToken: timed ? answer.fencingToken : 0,
     waitedMs: isClaim ? answer.waitedMs : 0,
-    expiresInMs: answer.expiresInMs,
+    expiresInMs: timed ? answer.expiresInMs : 0,
     yes: (sections & Section.verdict) !== 0 ? answer.current : holders.length > 0,
     holders,
     queueLength: sections & Section.queue ? answer.queueLength : 0,

@@ -32,6 +32,12 @@ export interface RunResult {
   readonly events: number;
   readonly ops: number;
   readonly granted: number;
+  /** Of these: to clients that had a place in a queue, in a session, and of several at one time. */
+  readonly waited: number;
+  readonly inSessions: number;
+  readonly shared: number;
+  /** Claims that were ended by force. */
+  readonly forced: number;
   readonly unknown: number;
   readonly commits: number;
   readonly terms: number;
@@ -96,6 +102,7 @@ function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs, r
   if (sweepEveryMs !== undefined) limits.sweepEveryMs = sweepEveryMs;
   limits.recordPollMs = random.pick([10_000, 2_000]);
   // Small, also because memory that nobody fills has to be cleared.
+  limits.entryBytesMax = random.pick([64 * 1024, 32 * 1024, 16 * 1024]);
   limits.batchSealBytes = random.pick([128 * 1024, 8_192, 4_096, 2_048]);
   limits.pageBytesMax = random.pick([1024 * 1024, 3_000]);
   limits.compactEveryMs = random.pick([1_500, 300]);
@@ -141,6 +148,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
   const history = new History(cluster.closedAt, cluster.killedAt);
   const clients = load(cluster, random, profile, history);
   const wellFrom = await live(cluster, clients, random, profile, history);
+  const restAt = scheduler.now;
   const final = await readAllBack(cluster, random, history);
   cluster.finish();
   const defects: Violation[] = [];
@@ -161,6 +169,7 @@ export async function run(seed: number, profileName?: ProfileName): Promise<RunR
       resumedMs: profile.resumedMs,
       attentive: Object.keys(profile.faults).every((fault) => ATTENTIVE.has(fault)),
       wellFrom,
+      restAt,
     }),
     ...final,
   ];
@@ -309,6 +318,7 @@ function report(
   const puts = cluster.stores.flatMap(({ log }) =>
     log.flatMap(({ changes }) => changes.filter(({ value }) => value !== undefined)),
   );
+  const grants = history.ops.filter(({ op, seen }) => op === 'acquire' && seen?.status === 201);
   return {
     seed,
     profile,
@@ -317,7 +327,11 @@ function report(
     tail: cluster.scheduler.tail(),
     events: cluster.scheduler.count,
     ops: history.ops.length,
-    granted: history.ops.filter((op) => op.op === 'acquire' && op.seen?.status === 201).length,
+    granted: grants.length,
+    waited: grants.filter(({ queuedAt }) => queuedAt < Infinity).length,
+    inSessions: grants.filter(({ wish }) => wish.session !== '').length,
+    shared: grants.filter(({ wish }) => wish.mode !== 'exclusive').length,
+    forced: history.ops.reduce((sum, { seen }) => sum + (seen?.released ?? 0), 0),
     unknown: history.ops.filter((op) => op.seen === undefined).length,
     commits: puts.filter(({ key }) => key.startsWith('holdfast/journal/')).length,
     terms: new Set(puts.map(({ key }) => key).filter((key) => key.startsWith('holdfast/term/'))).size,

@@ -11,7 +11,8 @@
  *   refused     what an answer said had not happened was not written, nor later
  *   freed early no claim ends by time while its client was promised more
  *   freed late  where nothing fails, a claim ends by time soon after its TTL:
- *               counted on, not anew, when its slot is handed over
+ *               counted on, not anew, when its slot is handed over; and no
+ *               session outlives its client for long
  *   delay       where nothing fails, a lock delay is as long as was asked for
  */
 import { Buffer } from 'node:buffer';
@@ -58,6 +59,13 @@ export function checkStores(
   for (const claim of history.claims.values()) if (honestClocks) checkPromise(claim, grants, violations);
   if (prompt) checkPrompt(grants, history, violations);
   if (prompt) for (const { delays } of locks) checkDelays(delays, violations);
+  for (const { of, closedAt } of locks.flatMap(({ stubs }) => stubs)) {
+    if (closedAt <= (options.restAt ?? Infinity)) continue;
+    violations.push({
+      rule: 'freed late',
+      text: `session ${JSON.stringify(of)} ended at ${closedAt.toFixed(1)}`,
+    });
+  }
   checkWaits(
     locks.flatMap(({ waits }) => waits),
     locks.flatMap(({ idles }) => idles),

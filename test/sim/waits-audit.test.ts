@@ -143,7 +143,7 @@ describe('a wait', () => {
     asks('c', 0, told(30_000, { code: 'wait_timeout' }));
     expect(rules({})).toEqual(['queue']);
     expect(rules({}, { honestClocks: false })).toEqual([]);
-    asks('d', 0, told(64_000, { code: 'wait_timeout' }));
+    asks('d', 0, told(61_000, { code: 'wait_timeout' }));
     expect(rules({}, { prompt: true })).toEqual(['queue', 'queue']);
   });
 

@@ -24,7 +24,7 @@ const RESUMED_MS = 2_000;
 /** The same where owners do not change: it is granted with what lets it go. */
 const GRANTED_MS = 50;
 /** How long the last word on a wait may take once its time is over. */
-const LAST_WORD_MS = 1_500;
+const LAST_WORD_MS = 600;
 /** Clocks run at different rates. */
 const CLOCK_SHARE = 0.999;
 /** From the end of a client until its cancellation, or the silence of its process, has come through. */
@@ -100,11 +100,11 @@ class WaitsAudit {
 
   checkAnswer(op: OpRecord): void {
     const { seen, sentAt, endedAt, wish, copies } = op;
-    const { prompt, honestClocks } = this.#options;
+    const { prompt, honestClocks, resumedMs } = this.#options;
     if (seen === undefined || copies > 0) return;
     const overAt = sentAt + wish.waitMs * CLOCK_SHARE;
     const isEarly = honestClocks && seen.code === 'wait_timeout' && endedAt < overAt;
-    const isLate = prompt && endedAt > overAt + LAST_WORD_MS;
+    const isLate = prompt && endedAt > overAt + (resumedMs ?? 0) + LAST_WORD_MS;
     const isLost = prompt && seen.code === 'moving';
     if (isEarly || isLate || isLost || (seen.code === 'cancelled' && !this.#isAskedToEnd(op)))
       this.#violations.push({ rule: 'queue', text: `a wait of ${wish.waitMs} ms: ${describe(op)}` });
