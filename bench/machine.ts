@@ -5,6 +5,7 @@
  *   npx tsc -p tsconfig.bench.json && node --expose-gc build/bench/machine.js [claims] [slots]
  */
 import { pathToFileURL } from 'node:url';
+import { Arena, SLOTS_AN_ARENA } from '../src/lock/arena.ts';
 import { EFFECT_BYTES_MAX, EffectWriter } from '../src/lock/effects.ts';
 import { apply, expire, Outcome } from '../src/lock/machine.ts';
 import { Slot } from '../src/lock/slot.ts';
@@ -61,7 +62,11 @@ class Bed {
   private inRound = 0;
 
   constructor(slots: number) {
-    this.slots = Array.from({ length: slots }, (_, number) => new Slot(number, 16_000));
+    let arena = new Arena();
+    this.slots = Array.from({ length: slots }, (_, number) => {
+      if (number % SLOTS_AN_ARENA === 0) arena = new Arena();
+      return new Slot(number, 16_000, arena);
+    });
     for (let i = 0; i < ROUND_OPS; i++) this.rounds.push({ slot: 0, row: 0, fencingToken: 0 });
     this.op.bytes = new Uint8Array(this.keys.buffer);
     this.op.keyLength = KEY_BYTES;

@@ -123,10 +123,9 @@ export class Checkpoints {
     const hold = leaving?.hold ?? this.nextInherited() ?? this.nextDirty();
     if (hold === undefined) return undefined;
     const position = { term: this.term, seq };
-    const { counter, claims, ended, endedKeyed } = hold.slot;
+    const { counter, claims } = hold.slot;
     hold.dirtySince = 0;
-    ended.forget(now);
-    endedKeyed.forget(now);
+    hold.slot.forgetEnded(now);
     // Of a slot that leaves the times are written as well, if there is a claim to have one.
     const kept = counter === hold.checkpointCounter && (leaving === undefined || claims.count === 0);
     const handOverAt = leaving === undefined ? undefined : now;

@@ -152,7 +152,7 @@ function describeSession(slot: Slot, op: Op): number {
   if (op.kind === Kind.stubRenew) {
     // How many locks of the session there are here.
     answer.sections |= Section.queue;
-    answer.queueLength = slot.onStub.get(outcome.row)?.size ?? 0;
+    answer.queueLength = slot.aside.onStub.get(outcome.row)?.size ?? 0;
     answer.retryAfterMs = 0;
   }
   if (op.kind === Kind.sessionJoin) {

@@ -9,8 +9,8 @@
  */
 import type { Leaving } from './checkpoints.ts';
 import type { HandOvers } from './hand-overs.ts';
-import type { Hold } from './hold.ts';
-import type { LaneHost, Serving } from './lane-host.ts';
+import type { Hold, Serving } from './hold.ts';
+import type { LaneHost } from './lane-host.ts';
 import type { Parked } from './parked.ts';
 import type { Round } from './round.ts';
 import type { Standing } from './standing.ts';

@@ -1,9 +1,14 @@
-/** A slot that this lane serves. */
+/** A slot that this lane serves, and what serves it. */
 import type { Slot } from '../lock/slot.ts';
 import type { SlotRecord } from '../slots/records.ts';
+import type { Op } from '../op.ts';
+import type { ShardStore } from '../shard/store.ts';
+import type { Term } from './term.ts';
 
 export interface Hold {
   readonly slot: Slot;
+  /** The lane's work on its shard; undefined until it is adopted. */
+  shard: Serving | undefined;
   /** The wheel's number for this slot's table: a slot that comes back has another. */
   readonly table: number;
   /** Number of the announcement that told the front of it. */
@@ -20,4 +25,14 @@ export interface Hold {
   checkpointCounter: number;
   /** Bytes of the last checkpoint. */
   checkpointBytes: number;
+}
+
+/** The work on one shard, as its lane sees it. */
+export interface Serving {
+  readonly store: ShardStore;
+  readonly holds: ReadonlyMap<number, Hold>;
+  readonly currentTerm: Term | undefined;
+  take(op: Op, hold: Hold, now: number): void;
+  expire(hold: Hold, row: number, now: number): number;
+  detach(connection: number, now: number): void;
 }

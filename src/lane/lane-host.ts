@@ -2,24 +2,12 @@
 import type { Slot } from '../lock/slot.ts';
 import type { Op } from '../op.ts';
 import type { LaneCounters } from '../metrics/counters.ts';
-import type { ShardStore } from '../shard/store.ts';
 import type { Buffers } from './buffers.ts';
 import type { Delivery } from './delivery.ts';
-import type { Hold } from './hold.ts';
+import type { Hold, Serving } from './hold.ts';
 import type { LaneMessage } from './messages.ts';
 import type { Parked } from './parked.ts';
 import type { ReignLane } from './reign.ts';
-import type { Term } from './term.ts';
-
-/** The work on one shard, as its lane sees it. */
-export interface Serving {
-  readonly store: ShardStore;
-  readonly holds: ReadonlyMap<number, Hold>;
-  readonly currentTerm: Term | undefined;
-  take(op: Op, hold: Hold, now: number): void;
-  expire(hold: Hold, row: number, now: number): number;
-  detach(connection: number, now: number): void;
-}
 
 export interface LaneHost extends ReignLane {
   readonly delivery: Delivery;

@@ -15,12 +15,12 @@ import type { LaneCounters } from '../metrics/counters.ts';
 import type { LeaseKeeper, ShardStore } from '../shard/store.ts';
 import { Buffers } from './buffers.ts';
 import { Delivery } from './delivery.ts';
-import type { Hold } from './hold.ts';
+import type { Hold, Serving } from './hold.ts';
 import { list } from './listing.ts';
 import type { LaneMessage, ProcessIdentity } from './messages.ts';
 import type { Parked } from './parked.ts';
 import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
-import type { LaneHost, Serving } from './lane-host.ts';
+import type { LaneHost } from './lane-host.ts';
 import { ShardLane } from './shard-lane.ts';
 
 export interface LaneDependencies {
@@ -43,7 +43,7 @@ export interface LaneDependencies {
 }
 
 /** Entries of the wheel handled in one go, before requests get their turn. */
-const EXPIRY_BUDGET = 4_096;
+const EXPIRY_BUDGET = 1_024;
 
 export class Lane implements LaneHost {
   readonly lane: number;
@@ -60,7 +60,6 @@ export class Lane implements LaneHost {
   private readonly shards: readonly ShardLane[];
   /** By slot: what this lane serves. */
   private readonly holds: (Hold | undefined)[];
-  private readonly owners: (Serving | undefined)[];
   /** Slots given away, until the last answers about them have left. */
   private readonly frozen = new Map<number, { readonly hold: Hold; readonly shard: Serving }>();
   private readonly tables = new Map<number, Hold>();
@@ -86,7 +85,6 @@ export class Lane implements LaneHost {
     this.counters = dependencies.counters;
     this.requestTimeoutMs = dependencies.requestTimeoutMs;
     this.holds = new Array<Hold | undefined>(dependencies.slots).fill(undefined);
-    this.owners = new Array<Serving | undefined>(dependencies.slots).fill(undefined);
     this.wheel = new Wheel(this.clock.now());
     this.delivery = new Delivery(this);
     this.shards = dependencies.stores.map((store, index) => new ShardLane(store, index, this));
@@ -113,10 +111,9 @@ export class Lane implements LaneHost {
         shard.takeList(op, now, (round) => list(round, op, shard.holds, this.holds.length, now));
         continue;
       }
-      const owner = this.owners[op.slot];
       const hold = this.holds[op.slot];
-      if (owner === undefined || hold === undefined || hold.announcement > seen) this.bounceOne(op);
-      else owner.take(op, hold, now);
+      if (hold === undefined || hold.announcement > seen) this.bounceOne(op);
+      else hold.shard!.take(op, hold, now);
     }
     this.buffers.give(buffer);
     for (const shard of this.shards) shard.kick();
@@ -197,7 +194,7 @@ export class Lane implements LaneHost {
     const at = claims.timerAt(row);
     if (!(at > 0 && at <= now)) return;
     claims.setTimerAt(row, 0);
-    const again = this.owners[hold.slot.number]!.expire(hold, row, now);
+    const again = hold.shard!.expire(hold, row, now);
     if (again !== 0 && again !== Infinity) this.watch(hold, row, again);
   }
 
@@ -253,7 +250,7 @@ export class Lane implements LaneHost {
       const { slot } = hold;
       hold.announcement = announcement;
       this.holds[slot.number] = hold;
-      this.owners[slot.number] = shard;
+      hold.shard = shard;
       this.tables.set(hold.table, hold);
       rearm(slot, now, (row) => this.watch(hold, row, slot.claims.freeAt(row)));
     }
@@ -269,6 +266,7 @@ export class Lane implements LaneHost {
 
   forget(hold: Hold): void {
     if (this.frozen.get(hold.slot.number)?.hold === hold) this.frozen.delete(hold.slot.number);
+    hold.slot.claims.dispose();
   }
 
   drop(shard: Serving, term: string): void {
@@ -279,7 +277,6 @@ export class Lane implements LaneHost {
   private lose(shard: Serving, term: string, holds: readonly Hold[]): void {
     for (const hold of holds) {
       this.holds[hold.slot.number] = undefined;
-      this.owners[hold.slot.number] = undefined;
       this.tables.delete(hold.table);
     }
     const announcement = ++this.announcements;

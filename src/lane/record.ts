@@ -17,7 +17,7 @@
 import type { Op } from '../op.ts';
 import { OP_MORE_BYTES, readOpMore, writeOpMore } from '../protocol/op-more.ts';
 
-export const RECORD_HEAD_BYTES = 45;
+const RECORD_HEAD_BYTES = 45;
 const HAS_MORE = 0x80;
 
 /** A batch being filled or read: the same bytes as numbers and as text. */

@@ -5,6 +5,7 @@
  * journals are gone through again until nothing more is applied.
  */
 import { LIMITS } from '../limits.ts';
+import { Arena, SLOTS_AN_ARENA } from '../lock/arena.ts';
 import { loadCheckpoint } from '../lock/checkpoint.ts';
 import { replayEntry } from '../lock/replay.ts';
 import { Slot } from '../lock/slot.ts';
@@ -39,9 +40,11 @@ export async function recover(
   me: { term: string; endedKeepMs: number; now: () => number },
 ): Promise<Recovered[]> {
   const checkpoints = await readCheckpoints(store, claimed);
-  const recovered = claimed.map((claim): Recovered => {
+  let arena = new Arena();
+  const recovered = claimed.map((claim, i): Recovered => {
     const { slot: number, record, direct } = claim;
-    const slot = new Slot(number, me.endedKeepMs);
+    if (i % SLOTS_AN_ARENA === 0) arena = new Arena();
+    const slot = new Slot(number, me.endedKeepMs, arena);
     const chunks = checkpoints.get(number) ?? [];
     if (chunks.length !== (record.checkpoint?.chunks ?? 0)) {
       throw new RecoveryError(

@@ -323,7 +323,7 @@ export class Reign {
     if (shard.currentTerm !== term || this.stopped) return false;
     const holds = recovered.map(({ claimed: { record }, slot, checkpointCounter, checkpointBytes }): Hold => {
       const table = this.host.nextTable();
-      const fresh = { announcement: 0, dirtySince: 0, dirtyAtBytes: 0, inherited: false };
+      const fresh = { shard: undefined, announcement: 0, dirtySince: 0, dirtyAtBytes: 0, inherited: false };
       return { slot, table, record, ...fresh, checkpointCounter, checkpointBytes };
     });
     this.adoptions++;

@@ -22,7 +22,7 @@ import type { Round } from './round.ts';
 const WORK_BUDGET = 256;
 
 /** Ends of claims take at most this much of a round, so that requests find room however many end at once. */
-const EXPIRY_SHARE = 3 / 4;
+const EXPIRY_SHARE = 1 / 3;
 const WORK_SHARE = 1 / 2;
 
 export class Standing {
@@ -106,8 +106,9 @@ export class Standing {
       round.tell(to, code, 0, writeRefusal(round, id, code));
     };
     this.backlog.delete(hold);
-    for (const waiter of slot.attached.values()) tell(Kind.acquire, waiter);
-    slot.attached.clear();
+    if (!slot.hasAside) return;
+    for (const waiter of slot.aside.attached.values()) tell(Kind.acquire, waiter);
+    slot.aside.attached.clear();
     this.hearing.watches.leave(slot, (watcher) => tell(Kind.watch, watcher));
   }
 }

@@ -23,7 +23,7 @@ export interface Watcher {
   readonly id: number;
 }
 
-/** A lock that somebody watches; the values of `slot.watched`. */
+/** A lock that somebody watches; the values of `slot.aside.watched`. */
 class Watch {
   readonly slot: Slot;
   readonly key: Uint8Array;
@@ -53,10 +53,10 @@ export class Watches {
   /** The watch that `op` asks for: its first state comes with the open round. */
   add(slot: Slot, op: Op): void {
     const text = keyText(op);
-    let watch = slot.watched.get(text) as Watch | undefined;
+    let watch = slot.aside.watched.get(text) as Watch | undefined;
     if (watch === undefined) {
       watch = new Watch(slot, op.bytes.slice(op.keyAt, op.keyAt + op.keyLength), op.hash);
-      slot.watched.set(text, watch);
+      slot.aside.watched.set(text, watch);
     }
     const { connection, attempt, id } = op;
     const before = watch.watchers.get(identity(op));
@@ -70,7 +70,7 @@ export class Watches {
   /** Ends the watch that `op` names by its connection and attempt; undefined when there is none. */
   end(slot: Slot, op: Op): Watcher | undefined {
     const text = keyText(op);
-    const watch = slot.watched.get(text) as Watch | undefined;
+    const watch = slot.aside.watched.get(text) as Watch | undefined;
     const watcher = watch?.watchers.get(identity(op));
     if (watch === undefined || watcher === undefined) return undefined;
     this.drop(slot, text, watch, identity(op), watcher);
@@ -81,12 +81,13 @@ export class Watches {
     watch.watchers.delete(identity);
     watch.due.delete(watcher);
     if (watch.due.size === 0) this.pending.delete(watch);
-    if (watch.watchers.size === 0) slot.watched.delete(text);
+    if (watch.watchers.size === 0) slot.aside.watched.delete(text);
   }
 
   /** Nobody is at this connection any more. */
   forget(slot: Slot, connection: number): void {
-    for (const [text, watch] of slot.watched as Map<string, Watch>) {
+    if (!slot.isWatched) return;
+    for (const [text, watch] of slot.aside.watched as Map<string, Watch>) {
       for (const [identity, watcher] of watch.watchers) {
         if (watcher.connection === connection) this.drop(slot, text, watch, identity, watcher);
       }
@@ -95,7 +96,7 @@ export class Watches {
 
   /** What a get would show of this key has changed. */
   changed(slot: Slot, key: string): void {
-    const watch = slot.watched.get(key) as Watch | undefined;
+    const watch = slot.aside.watched.get(key) as Watch | undefined;
     if (watch === undefined || watch.due.size === watch.watchers.size) return;
     for (const watcher of watch.watchers.values()) watch.due.add(watcher);
     this.pending.add(watch);
@@ -117,12 +118,12 @@ export class Watches {
 
   /** Nobody watches this slot any more: hands over who did. */
   leave(slot: Slot, give: (watcher: Watcher) => void): void {
-    if (slot.watched.size === 0) return;
-    for (const watch of slot.watched.values() as IterableIterator<Watch>) {
+    if (!slot.isWatched) return;
+    for (const watch of slot.aside.watched.values() as IterableIterator<Watch>) {
       this.pending.delete(watch);
       for (const watcher of watch.watchers.values()) give(watcher);
     }
-    slot.watched.clear();
+    slot.aside.watched.clear();
   }
 }
 

@@ -24,11 +24,7 @@ export function acquire(turn: Turn, found: number, op: Op, out: Outcome): void {
   const row = settle(turn, first, op);
   const known = findToken(slot, row, op.bytes, op.tokenAt, op.tokenLength);
   if (known !== 0) return repeat(turn, known, op, out);
-  if (
-    slot.ended.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now) ||
-    slot.endedKeyed.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)
-  )
-    return out.refuse('not_held');
+  if (slot.hasEnded(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)) return out.refuse('not_held');
   const crowd = slot.crowdOf(row);
   const isUsed = row !== 0 && (crowd?.isUsed ?? true);
   if (isUsed && !mayJoin(slot, crowd?.eldest() ?? row, op.mode, op.limit)) {
@@ -96,12 +92,12 @@ function isOfSession({ slot }: Turn, row: number, op: Op): boolean {
 function attachAgain(turn: Turn, row: number, op: Op, out: Outcome): void {
   const { slot, witness } = turn;
   const { claims } = slot;
-  const before = slot.attached.get(row);
+  const before = slot.aside.attached.get(row);
   if (before !== undefined && (before.connection !== op.connection || before.attempt !== op.attempt))
     witness.refused(slot, before, 'cancelled', row);
   wait(turn, row, op);
   turn.self = row;
-  const crowd = slot.crowds.get(row)!;
+  const crowd = slot.aside.crowds.get(row)!;
   grantWaiting(turn, crowd, 0);
   if (claims.kind(row) === RowKind.waiter) {
     out.queued = positionOf(crowd, row);
@@ -146,9 +142,9 @@ function queueNew(turn: Turn, lock: number, op: Op, out: Outcome): void {
   wait(turn, row, op);
   turn.changed(row);
   out.queued = waiters + 1;
-  if (slot.listeners.size === 0) return;
-  for (const holder of slot.crowds.get(row)!.holders) {
-    const listener = slot.listeners.get(holder);
+  if (slot.aside.listeners.size === 0) return;
+  for (const holder of slot.aside.crowds.get(row)!.holders) {
+    const listener = slot.aside.listeners.get(holder);
     if (listener !== undefined) witness.contended(slot, holder, listener);
   }
 }

@@ -1,9 +1,8 @@
 /**
- * Blocks of bytes in one ArrayBuffer: what a slot's table keeps its rows in.
- *
- * There are three views of the arena, not one for every width: each is an
- * object more to load on the way to a row, and with thousands of tables that is
- * what an op waits for.
+ * Blocks of bytes in one ArrayBuffer: what the tables of some slots keep their
+ * rows in. Slots share arenas, SLOTS_AN_ARENA each, because what an op waits for
+ * is mostly objects that are in no cache: with an arena a slot there are
+ * thousands of arenas and views, with shared ones some hundred.
  *
  * Row ids are offsets in units of 8 bytes, behind `base`. A block keeps its
  * place and its class for as long as the arena lives. When a large arena has
@@ -11,21 +10,23 @@
  * before (a timer, an answer under way) can never mean bytes of a later row.
  */
 import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
-import { ClaimIndex } from './claim-index.ts';
+
+/** Slots that share an arena. More would make the pause longer when it grows: with ten million claims it copies 10 MB. */
+export const SLOTS_AN_ARENA = 32;
 
 // Indexes into the view of 32-bit words, from the block's place.
 /** Of a free block: the next one. */
 const NEXT = 8;
 /** Offset of a row's class. */
-export const CLASS = 58;
+const CLASS = 58;
 
 /** The first units of an arena belong to no row: id 0 is «none», and reads as zeros. */
 const RESERVED_UNITS = 8;
 const UNITS_MIN = 128;
 /** From 8 KiB on an arena grows by a quarter, not by doubling: 12 % of it is unused on average, not 28 %. */
 const DOUBLING_UNITS_MAX = 1_024;
-/** An empty arena larger than this is given back: 16 KiB. */
-const KEPT_UNITS_MAX = 2_048;
+/** An empty arena larger than this is given back: 64 KiB. */
+const KEPT_UNITS_MAX = 8_192;
 /** Ids are 31 bits; when `base` has come this far arenas are kept for ever. */
 const BASE_MAX = 2 ** 30;
 
@@ -34,23 +35,26 @@ const NO_BYTES = new Uint8Array(NO_ARENA);
 const NO_U32 = new Uint32Array(NO_ARENA);
 const NO_F64 = new Float64Array(NO_ARENA);
 
-/** Base of ClaimTable, as ClaimIndex is of it: one object less to load on the way to a row. */
-export abstract class Arena extends ClaimIndex {
-  /** The arena. Replaced when it grows: take it anew after an insert or setMetadata. */
+export class Arena {
+  /** Its views. Replaced when it grows: to be taken anew after an insert or setMetadata of any of its tables. */
   bytes = NO_BYTES;
-  protected u32 = NO_U32;
-  protected f64 = NO_F64;
-  protected base = 0;
+  u32 = NO_U32;
+  f64 = NO_F64;
+  /** A row's id less its place. */
+  base = 0;
+  /** Class of the block that takeBlock gave last. */
+  takenClass = 0;
+  /** Blocks of rows that are in use. */
+  private rows = 0;
   /** Units in use from the arena's start, free blocks included. */
   private top = RESERVED_UNITS;
   /** By class: the first free block of rows, then of metadata. */
   private free: Int32Array | undefined;
-  /** Class of the block that takeBlock gave last. */
-  protected takenClass = 0;
 
   /** A block of at least `bytes`; `list` is 0 for rows, BLOCK_CLASSES for metadata, whose blocks never mix. */
-  protected takeBlock(bytes: number, list: number): number {
+  takeBlock(bytes: number, list: number): number {
     const wanted = classOf(bytes);
+    if (list === 0) this.rows++;
     const free = (this.free ??= new Int32Array(2 * BLOCK_CLASSES));
     let taken = wanted;
     let at = free[list + wanted];
@@ -80,14 +84,16 @@ export abstract class Arena extends ClaimIndex {
     return wanted;
   }
 
-  /** Gives a row's block back. */
-  protected giveBlock(at: number, blockClass: number): void {
+  /** Gives a row's block back, whose metadata was given back before. */
+  giveBlock(at: number): void {
+    const blockClass = this.bytes[8 * at + CLASS];
     this.u32[2 * at + NEXT] = this.free![blockClass];
     this.free![blockClass] = at;
+    if (--this.rows === 0) this.giveBack();
   }
 
   /** Gives a block of metadata back. */
-  protected giveMetadataBlock(at: number, blockClass: number): void {
+  giveMetadataBlock(at: number, blockClass: number): void {
     this.u32[2 * at] = this.free![BLOCK_CLASSES + blockClass];
     this.free![BLOCK_CLASSES + blockClass] = at;
   }
@@ -101,12 +107,11 @@ export abstract class Arena extends ClaimIndex {
     this.bytes.set(before.subarray(0, 8 * this.top));
   }
 
-  protected giveBack(): void {
+  private giveBack(): void {
     if (this.f64.length <= KEPT_UNITS_MAX || this.base + this.top > BASE_MAX) return;
     this.base += this.top;
     this.top = RESERVED_UNITS;
     this.free = undefined;
-    this.clearIndex();
     this.bytes = NO_BYTES;
     this.u32 = NO_U32;
     this.f64 = NO_F64;

@@ -100,11 +100,12 @@ class ChunkWriter {
 export function encodeCheckpoint(slot: Slot, chunkBytes: number, handOverAt?: number): Uint8Array[] {
   const chunks = new ChunkWriter(slot, chunkBytes);
   let claims = 0;
-  for (const row of slot.sessionSlots.keys()) putStub(chunks, slot, row, handOverAt);
-  for (const row of slot.stubs.values()) putStub(chunks, slot, row, handOverAt);
+  const aside = slot.hasAside ? slot.aside : undefined;
+  for (const row of aside?.sessionSlots.keys() ?? []) putStub(chunks, slot, row, handOverAt);
+  for (const row of aside?.stubs.values() ?? []) putStub(chunks, slot, row, handOverAt);
   for (const row of slot.claims.rows()) claims += putLock(chunks, slot, row, handOverAt);
   putEnded(chunks, RecordKind.ended, slot.ended);
-  putEnded(chunks, RecordKind.keyed, slot.endedKeyed);
+  if (aside !== undefined) putEnded(chunks, RecordKind.keyed, aside.endedKeyed);
   const writer = chunks.record();
   writer.u8(RecordKind.sum);
   writer.varint(claims);
@@ -118,7 +119,7 @@ function putStub(chunks: ChunkWriter, slot: Slot, row: number, handOverAt?: numb
   writer.varint(slot.claims.fencingToken(row));
   writeStub(writer, slot, row);
   putLeft(writer, slot, row, handOverAt);
-  for (const [of, state] of slot.sessionSlots.get(row) ?? []) {
+  for (const [of, state] of slot.aside.sessionSlots.get(row) ?? []) {
     const joined = chunks.record();
     joined.u8(RecordKind.joined | (state === SessionSlot.active ? JOINED_ACTIVE : 0));
     joined.varint(of);
@@ -241,7 +242,7 @@ class Loader implements CheckpointVisitor {
   }
 
   ended(low: number, high: number, ageMs: number, keyed: boolean): void {
-    (keyed ? this.slot.endedKeyed : this.slot.ended).restore(low, high, ageMs, this.now);
+    (keyed ? this.slot.aside.endedKeyed : this.slot.ended).restore(low, high, ageMs, this.now);
   }
 
   private take(record: ClaimRecord, kind: typeof RowKind.claim | typeof RowKind.waiter): void {

@@ -15,11 +15,14 @@ const LOAD_MAX = 0.7;
 /** 2^32 / golden ratio: spreads the low bits of the hash over the high ones (a slot's hashes share those). */
 const SPREAD = 0x9e3779b1;
 
+/** A larger one is given up when it has become empty. */
+const KEPT_SIZE_MAX = 512;
+
 /** What all empty indexes share: cells that are never written. */
 const EMPTY = new Int32Array(2 * SIZE_MIN);
 const SHIFT_EMPTY = Math.clz32(SIZE_MIN) + 1;
 
-/** Base of ClaimTable, not a part of it: one object less to load on the way to a row. */
+/** Base of RowFields and ClaimTable, not a part of them: one object less to load on the way to a row. */
 export abstract class ClaimIndex {
   /** Rows in the index. */
   count = 0;
@@ -55,6 +58,7 @@ export abstract class ClaimIndex {
     }
     cells[2 * hole] = 0;
     this.count--;
+    if (this.count === 0 && mask >= KEPT_SIZE_MAX) this.clearIndex();
   }
 
   protected clearIndex(): void {

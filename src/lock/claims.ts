@@ -1,5 +1,5 @@
 /**
- * The claims of one slot: rows of variable size in one ArrayBuffer, so that ten
+ * The claims of one slot: rows of variable size in an ArrayBuffer, so that ten
  * million of them are a few thousand objects to the garbage collector. Waiters,
  * sessions, stubs and lock delays are rows as well (rows.ts). How a row lies in
  * the arena stands in row-fields.ts.
@@ -8,7 +8,6 @@
  * stubs, are found by their numbers. A timer that was set for an earlier row of
  * a block serves the next one (`timerAt`).
  */
-import { CLASS } from './arena.ts';
 import { BLOCK_CLASSES } from './block-classes.ts';
 import {
   ARMINGS,
@@ -92,16 +91,16 @@ export class ClaimTable extends RowFields {
   }
 
   hasToken(row: number, bytes: Uint8Array, at: number, length: number): boolean {
-    return length === this.tokenLength(row) && equal(this.bytes, this.tokenAt(row), bytes, at, length);
+    return length === this.tokenLength(row) && equal(this.arena.bytes, this.tokenAt(row), bytes, at, length);
   }
 
   hasPrincipal(row: number, bytes: Uint8Array, at: number, length: number): boolean {
     if (length !== this.principalLength(row)) return false;
-    return length === 0 || equal(this.bytes, this.principalAt(row), bytes, at, length);
+    return length === 0 || equal(this.arena.bytes, this.principalAt(row), bytes, at, length);
   }
 
   hasKey(row: number, bytes: Uint8Array, at: number, length: number): boolean {
-    return length === this.keyLength(row) && equal(this.bytes, this.keyAt(row), bytes, at, length);
+    return length === this.keyLength(row) && equal(this.arena.bytes, this.keyAt(row), bytes, at, length);
   }
 
   /** All rows of every kind, in no order. The table must not change while they are walked. */
@@ -120,26 +119,28 @@ export class ClaimTable extends RowFields {
    */
   insert(from: ClaimSource, number: number, ttlMs: number, flags = 0, stub = 0, batch = 0): number {
     const texts = from.keyLength + from.tokenLength + from.ownerLength + from.principalLength;
-    const at = this.takeBlock(HEAD_BYTES + texts + (flags & WITH_WORDS ? WORDS_BYTES : 0), 0);
+    const { arena } = this;
+    const at = arena.takeBlock(HEAD_BYTES + texts + (flags & WITH_WORDS ? WORDS_BYTES : 0), 0);
+    const { bytes, u32, f64 } = arena;
     const marked = from.principalLength > 0 ? flags | RowFlag.principal : flags;
-    this.f64[at] = number;
-    this.f64[at + PROMISED] = 0;
-    this.f64[at + FREE] = Infinity;
-    this.u32[2 * at + HASH] = from.hash;
-    this.u32[2 * at + TTL] = ttlMs;
-    this.u32[2 * at + ARMINGS] = 0;
-    this.u32[2 * at + METADATA] = 0;
-    this.u32[2 * at + LENGTHS] = from.keyLength | (from.ownerLength << 16);
-    this.u32[2 * at + MORE] = marked << 16;
-    this.u32[2 * at + GRANTED] = 0;
-    this.bytes[8 * at + TOKEN_LENGTH] = from.tokenLength;
-    this.bytes[8 * at + PRINCIPAL_LENGTH] = from.principalLength;
+    f64[at] = number;
+    f64[at + PROMISED] = 0;
+    f64[at + FREE] = Infinity;
+    u32[2 * at + HASH] = from.hash;
+    u32[2 * at + TTL] = ttlMs;
+    u32[2 * at + ARMINGS] = 0;
+    u32[2 * at + METADATA] = 0;
+    u32[2 * at + LENGTHS] = from.keyLength | (from.ownerLength << 16);
+    u32[2 * at + MORE] = marked << 16;
+    u32[2 * at + GRANTED] = 0;
+    bytes[8 * at + TOKEN_LENGTH] = from.tokenLength;
+    bytes[8 * at + PRINCIPAL_LENGTH] = from.principalLength;
     let to = 8 * at + HEAD_BYTES;
-    to = copy(from.bytes, from.keyAt, from.keyLength, this.bytes, to);
-    to = copy(from.bytes, from.tokenAt, from.tokenLength, this.bytes, to);
-    to = copy(from.bytes, from.ownerAt, from.ownerLength, this.bytes, to);
-    copy(from.bytes, from.principalAt, from.principalLength, this.bytes, to);
-    const row = this.base + at;
+    to = copy(from.bytes, from.keyAt, from.keyLength, bytes, to);
+    to = copy(from.bytes, from.tokenAt, from.tokenLength, bytes, to);
+    to = copy(from.bytes, from.ownerAt, from.ownerLength, bytes, to);
+    copy(from.bytes, from.principalAt, from.principalLength, bytes, to);
+    const row = arena.base + at;
     if (flags & WITH_WORDS) this.setWords(row, stub, batch, from.limit);
     this.indexRow(flags & RowFlag.byNumber ? number | 0 : from.hash | 0, row);
     this.textBytes += texts;
@@ -149,27 +150,33 @@ export class ClaimTable extends RowFields {
 
   /** Replaces the metadata. `from` must not be the arena. */
   setMetadata(row: number, from: Uint8Array, fromAt: number, length: number): void {
-    const at = row - this.base;
+    const { arena } = this;
+    const at = row - arena.base;
     this.dropMetadata(at);
     if (length === 0) return;
-    const block = this.takeBlock(length, BLOCK_CLASSES);
-    this.u32[2 * at + METADATA] = block;
-    this.u32[2 * at + MORE] |= length;
-    this.bytes[8 * at + METADATA_CLASS] = this.takenClass;
-    copy(from, fromAt, length, this.bytes, 8 * block);
+    const block = arena.takeBlock(length, BLOCK_CLASSES);
+    arena.u32[2 * at + METADATA] = block;
+    arena.u32[2 * at + MORE] |= length;
+    arena.bytes[8 * at + METADATA_CLASS] = arena.takenClass;
+    copy(from, fromAt, length, arena.bytes, 8 * block);
     this.textBytes += length;
   }
 
   /** The end of the row. Its block keeps its timer. */
   remove(row: number): void {
-    const at = row - this.base;
     this.unindexRow(this.indexed(row), row);
-    this.dropMetadata(at);
     this.textBytes -=
       this.keyLength(row) + this.tokenLength(row) + this.ownerLength(row) + this.principalLength(row);
-    this.f64[at] = 0;
-    this.giveBlock(at, this.bytes[8 * at + CLASS]);
-    if (this.count === 0) this.giveBack();
+    this.free(row);
+  }
+
+  /** Nobody looks at the table any more: what its rows took is the other tables' of the arena. */
+  dispose(): void {
+    for (const row of this.rows()) this.free(row);
+    this.clearIndex();
+    this.textBytes = 0;
+    this.held = 0;
+    this.waiting = 0;
   }
 
   /** The first row of its lock has gone or is about to: this one, found by its number so far, takes its place. */
@@ -181,21 +188,23 @@ export class ClaimTable extends RowFields {
 
   /** A waiter has become a holder: unarmed, with a fencing token. */
   becomeHolder(row: number, fencingToken: number): void {
-    const at = row - this.base;
+    const { f64, base } = this.arena;
+    const at = row - base;
     const byNumber = (this.flags(row) & RowFlag.byNumber) !== 0;
     if (byNumber) this.unindexRow(this.indexed(row), row);
-    this.f64[at] = fencingToken;
-    this.f64[at + PROMISED] = 0;
-    this.f64[at + FREE] = Infinity;
+    f64[at] = fencingToken;
+    f64[at + PROMISED] = 0;
+    f64[at + FREE] = Infinity;
     if (byNumber) this.indexRow(this.indexed(row), row);
     this.setFlags(row, this.flags(row) & ~RowFlag.kind);
   }
 
   /** A grant or renewal was decided: the claim does not end before its round has returned. */
   disarm(row: number): void {
-    const at = row - this.base;
-    this.f64[at + FREE] = Infinity;
-    this.u32[2 * at + ARMINGS]++;
+    const { u32, f64, base } = this.arena;
+    const at = row - base;
+    f64[at + FREE] = Infinity;
+    u32[2 * at + ARMINGS]++;
   }
 
   /**
@@ -205,23 +214,31 @@ export class ClaimTable extends RowFields {
    * claim is to be looked at then.
    */
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
-    const at = row - this.base;
-    if (at <= 0 || this.f64[at] !== fencingToken) return false;
-    if (this.u32[2 * at + MORE] > 0xffff && !this.isArmed(row)) return false;
-    if (this.f64[at + PROMISED] === 0)
-      this.u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
-    this.f64[at + PROMISED] = promisedUntil;
-    const armings = this.u32[2 * at + ARMINGS];
+    const { u32, f64, base } = this.arena;
+    const at = row - base;
+    if (at <= 0 || f64[at] !== fencingToken) return false;
+    if (u32[2 * at + MORE] > 0xffff && !this.isArmed(row)) return false;
+    if (f64[at + PROMISED] === 0) u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
+    f64[at + PROMISED] = promisedUntil;
+    const armings = u32[2 * at + ARMINGS];
     if (armings > 1) {
-      this.u32[2 * at + ARMINGS] = armings - 1;
+      u32[2 * at + ARMINGS] = armings - 1;
       return false;
     }
-    this.u32[2 * at + ARMINGS] = 0;
-    this.f64[at + FREE] = freeAt;
+    u32[2 * at + ARMINGS] = 0;
+    f64[at + FREE] = freeAt;
     return true;
   }
 
   // ---- inside
+
+  private free(row: number): void {
+    const { arena } = this;
+    const at = row - arena.base;
+    this.dropMetadata(at);
+    arena.f64[at] = 0;
+    arena.giveBlock(at);
+  }
 
   /** Its times are those of a round: not a row on a stub, a waiter, a delay. */
   private isArmed(row: number): boolean {
@@ -235,18 +252,21 @@ export class ClaimTable extends RowFields {
   }
 
   private setWords(row: number, stub: number, batch: number, limit: number): void {
+    const { u32 } = this.arena;
     const at = this.wordsAt(row);
-    this.u32[at + STUB] = stub;
-    this.u32[at + BATCH] = batch;
-    this.u32[at + LIMIT] = limit;
+    u32[at + STUB] = stub;
+    u32[at + BATCH] = batch;
+    u32[at + LIMIT] = limit;
   }
 
   private dropMetadata(at: number): void {
-    const length = this.u32[2 * at + MORE] & 0xffff;
+    const { arena } = this;
+    const { u32 } = arena;
+    const length = u32[2 * at + MORE] & 0xffff;
     if (length === 0) return;
-    this.giveMetadataBlock(this.u32[2 * at + METADATA], this.bytes[8 * at + METADATA_CLASS]);
-    this.u32[2 * at + METADATA] = 0;
-    this.u32[2 * at + MORE] &= ~0xffff;
+    arena.giveMetadataBlock(u32[2 * at + METADATA], arena.bytes[8 * at + METADATA_CLASS]);
+    u32[2 * at + METADATA] = 0;
+    u32[2 * at + MORE] &= ~0xffff;
     this.textBytes -= length;
   }
 }

@@ -30,10 +30,14 @@ const NONE = new Uint32Array(0);
 export class EndedTokens {
   count = 0;
   private readonly keepMs: number;
-  /** Four words a place: fingerprint low and high, when it ended, number of the next older of its chain. */
-  private ring = NONE;
-  /** By fingerprint: number of the newest of the chain; stale ones are outside the window. */
-  private heads = NONE;
+  /** A power of two, or 0. */
+  private places = 0;
+  /**
+   * Four words a place: fingerprint low and high, when it ended, number of the
+   * next older of its chain. Behind them a word a place, by fingerprint: number
+   * of the newest of the chain; stale ones are outside the window.
+   */
+  private words = NONE;
   /** Number of the newest entry, modulo 2^32. */
   private newest = 0;
   /** Monotonic ms that the times in the ring count from. */
@@ -49,8 +53,7 @@ export class EndedTokens {
 
   /** Remembers the token of a claim of the key with this hash. `now` is monotonic ms. */
   add(hash: number, bytes: Uint8Array, at: number, length: number, now: number): void {
-    if (now - this.forgotAt >= this.keepMs * FORGET_SHARE || this.count === this.heads.length)
-      this.forget(now);
+    if (now - this.forgotAt >= this.keepMs * FORGET_SHARE || this.count === this.places) this.forget(now);
     fingerprint(hash, bytes, at, length);
     this.latest = now;
     this.append(low, high, now);
@@ -70,7 +73,7 @@ export class EndedTokens {
       if (!this.isOver(tail, now)) break;
       this.count--;
     }
-    const places = this.heads.length;
+    const { places } = this;
     if (places > PLACES_MIN && this.count <= places / 8) {
       this.resize(this.count === 0 ? 0 : Math.max(PLACES_MIN, places / 4));
     }
@@ -80,8 +83,8 @@ export class EndedTokens {
   each(visit: (low: number, high: number, ageMs: number) => void): void {
     for (let back = this.count - 1; back >= 0; back--) {
       const place = this.placeOf(this.newest - back);
-      const age = Math.max(0, Math.floor(this.latest - this.origin - this.ring[place + ENDED]));
-      visit(this.ring[place + LOW], this.ring[place + HIGH], age);
+      const age = Math.max(0, Math.floor(this.latest - this.origin - this.words[place + ENDED]));
+      visit(this.words[place + LOW], this.words[place + HIGH], age);
     }
   }
 
@@ -92,7 +95,7 @@ export class EndedTokens {
   }
 
   private append(lowWord: number, highWord: number, endedAt: number): void {
-    const places = this.heads.length;
+    const { places } = this;
     if (this.count === places) {
       if (places < LIMITS.endedTokensMax) this.resize(Math.max(PLACES_MIN, 2 * places));
       else this.count--;
@@ -106,59 +109,65 @@ export class EndedTokens {
 
   /** Fills the place of `newest`. */
   private link(lowWord: number, highWord: number, ended: number): void {
-    const head = (lowWord & (this.heads.length - 1)) >>> 0;
+    const { words } = this;
+    const head = this.headOf(lowWord);
     const place = this.placeOf(this.newest);
-    this.ring[place + LOW] = lowWord;
-    this.ring[place + HIGH] = highWord;
-    this.ring[place + ENDED] = ended;
-    this.ring[place + OLDER] = this.heads[head];
-    this.heads[head] = this.newest;
+    words[place + LOW] = lowWord;
+    words[place + HIGH] = highWord;
+    words[place + ENDED] = ended;
+    words[place + OLDER] = words[head];
+    words[head] = this.newest;
   }
 
   private contains(lowWord: number, highWord: number, now: number): boolean {
     const wantedLow = lowWord >>> 0;
     const wantedHigh = highWord >>> 0;
-    let number = this.heads[(lowWord & (this.heads.length - 1)) >>> 0];
+    const { words } = this;
+    let number = words[this.headOf(lowWord)];
     // A chain leads to ever older entries; what does not is its end.
     for (let before = -1; ;) {
       const back = (this.newest - number) >>> 0;
       if (back >= this.count || back <= before) break;
       const place = this.placeOf(number);
-      if (this.ring[place + LOW] === wantedLow && this.ring[place + HIGH] === wantedHigh) {
+      if (words[place + LOW] === wantedLow && words[place + HIGH] === wantedHigh) {
         return !this.isOver(place, now);
       }
-      number = this.ring[place + OLDER];
+      number = words[place + OLDER];
       before = back;
     }
     return false;
   }
 
   private isOver(place: number, now: number): boolean {
-    return this.origin + this.ring[place + ENDED] <= now - this.keepMs;
+    return this.origin + this.words[place + ENDED] <= now - this.keepMs;
   }
 
   private placeOf(number: number): number {
-    return WORDS * ((number & (this.heads.length - 1)) >>> 0);
+    return WORDS * ((number & (this.places - 1)) >>> 0);
+  }
+
+  private headOf(lowWord: number): number {
+    return WORDS * this.places + ((lowWord & (this.places - 1)) >>> 0);
   }
 
   private moveOrigin(): void {
-    const oldest = this.ring[this.placeOf(this.newest - this.count + 1) + ENDED];
+    const oldest = this.words[this.placeOf(this.newest - this.count + 1) + ENDED];
     this.origin += oldest;
     for (let back = 0; back < this.count; back++)
-      this.ring[this.placeOf(this.newest - back) + ENDED] -= oldest;
+      this.words[this.placeOf(this.newest - back) + ENDED] -= oldest;
   }
 
   /** Moves the entries to a ring of `places`, a power of two that holds them, or 0. */
   private resize(places: number): void {
-    const { ring, count } = this;
+    const { words, count } = this;
     const from = this.newest - count + 1;
-    const mask = this.heads.length - 1;
-    this.ring = places === 0 ? NONE : new Uint32Array(WORDS * places);
-    this.heads = places === 0 ? NONE : new Uint32Array(places);
+    const mask = this.places - 1;
+    this.words = places === 0 ? NONE : new Uint32Array((WORDS + 1) * places);
+    this.places = places;
     for (let i = 0; i < count; i++) {
       const place = WORDS * (((from + i) & mask) >>> 0);
       this.newest = (this.newest + 1) >>> 0;
-      this.link(ring[place + LOW], ring[place + HIGH], ring[place + ENDED]);
+      this.link(words[place + LOW], words[place + HIGH], words[place + ENDED]);
     }
   }
 }

@@ -25,7 +25,7 @@ export function endHolder(turn: Turn, row: number, reason: EndReason): void {
 export function endTold(turn: Turn, row: number, reason: EndReason): void {
   const { slot, now, witness } = turn;
   const { claims } = slot;
-  const listener = slot.listeners.get(row);
+  const listener = slot.aside.listeners.get(row);
   if (listener !== undefined && reason !== EndReason.released && !claims.isPending(row))
     witness.lost(slot, row, listener, eventOf(reason));
   turn.changed(row);
@@ -61,14 +61,14 @@ export function close(turn: Turn, stub: number, reason: EndReason): number {
       ended++;
       endTold(turn, row, EndReason.sessionEnded);
     }
-    if (crowd !== undefined && crowd.waiters.size > 0) slot.backlog.add(crowd);
+    if (crowd !== undefined && crowd.waiters.size > 0) slot.aside.backlog.add(crowd);
   });
   return ended;
 }
 
 function endWaiter(turn: Turn, row: number): void {
   const { slot, witness, now } = turn;
-  const waiter = slot.attached.get(row);
+  const waiter = slot.aside.attached.get(row);
   turn.changed(row);
   if (waiter !== undefined) witness.refused(slot, waiter, 'session_ended', row);
   endOnStub(slot, row, now);

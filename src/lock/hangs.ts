@@ -45,7 +45,7 @@ function closeOver(turn: Turn, stub: number): boolean {
 
 /** Sees to it that `makeHangs` makes what is missing of it. False: the op is refused. */
 export function mayHang(turn: Turn, op: Op, out: Outcome): boolean {
-  const { claims, onStub } = turn.slot;
+  const { claims, aside } = turn.slot;
   hangs.makeStub = false;
   hangs.makeBatch = false;
   if (op.sessionLength > 0) {
@@ -55,7 +55,8 @@ export function mayHang(turn: Turn, op: Op, out: Outcome): boolean {
     const isMine =
       hangs.stub !== 0 && claims.hasPrincipal(hangs.stub, op.bytes, op.principalAt, op.principalLength);
     if (!isMine && !hangs.makeStub) out.refuse('session_ended');
-    else if (isMine && onStub.get(hangs.stub)!.size >= LIMITS.sessionLocksMax) out.refuse('quota_exceeded');
+    else if (isMine && aside.onStub.get(hangs.stub)!.size >= LIMITS.sessionLocksMax)
+      out.refuse('quota_exceeded');
   }
   if (op.batchLength > 0 && out.code === 0) {
     if (!claims.lives(hangs.batch)) hangs.batch = 0;

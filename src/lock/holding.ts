@@ -81,10 +81,10 @@ export function cancel(turn: Turn, found: number, op: Op, out: Outcome): void {
   const { slot } = turn;
   const row = mine(turn, found, op);
   if (row === 0 || slot.claims.kind(row) !== RowKind.waiter) return out.refuse('not_held');
-  const waiter = slot.attached.get(row);
+  const waiter = slot.aside.attached.get(row);
   if (waiter !== undefined && (waiter.connection !== op.connection || waiter.attempt !== op.attempt))
     return out.refuse('not_held');
-  const crowd = slot.crowds.get(row)!;
+  const crowd = slot.aside.crowds.get(row)!;
   leaveQueue(turn, row, WithdrawReason.cancelled, 'cancelled');
   grantWaiting(turn, crowd, 0);
   out.status = 200;

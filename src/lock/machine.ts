@@ -61,7 +61,7 @@ export function apply(
     (op.flags & MORE_FLAGS) !== 0 ||
     (op.kind === Kind.acquire && !isBare(op)) ||
     (row !== 0 && !claims.isBare(row)) ||
-    slot.watched.count !== 0
+    slot.isWatched
   )
     return decide(slot, row, op, now, effects, out, witness);
   // Neither op nor lock has anything but one exclusive claim, and nobody else is to hear of it.
@@ -161,7 +161,7 @@ export function expire(
 ): number {
   const { claims } = slot;
   if (!claims.lives(row)) return 0;
-  if (claims.isBare(row) && slot.watched.count === 0) {
+  if (claims.isBare(row) && !slot.isWatched) {
     const freeAt = claims.ownFreeAt(row);
     if (freeAt > now) return freeAt;
     endPlain(slot, row, EndReason.expired, now, effects);
@@ -197,10 +197,10 @@ export function work(
 ): boolean {
   let left = budget;
   turn.begin(slot, now, effects, witness);
-  for (const crowd of slot.backlog) {
+  for (const crowd of slot.aside.backlog) {
     if (left-- <= 0 || effects.room() < EFFECT_BYTES_MAX) return true;
     grantWaiting(turn, crowd, 0);
-    if (slot.backlog.has(crowd)) return true;
+    if (slot.aside.backlog.has(crowd)) return true;
   }
   return false;
 }
@@ -210,10 +210,11 @@ export function work(
  * LIMITS.reattachMs, and are granted nothing unless they come back.
  */
 export function detach(slot: Slot, connection: number, now: number, witness: Witness): void {
+  if (!slot.hasAside) return;
   const until = now + LIMITS.reattachMs;
-  for (const [row, waiter] of slot.attached) {
+  for (const [row, waiter] of slot.aside.attached) {
     if (waiter.connection !== connection) continue;
-    slot.attached.delete(row);
+    slot.aside.attached.delete(row);
     const sooner = Math.min(until, slot.claims.freeAt(row));
     slot.claims.setFreeAt(row, sooner);
     witness.due(slot, row, sooner);
@@ -238,11 +239,7 @@ function acquirePlain(
     out.tell(claims, row);
     return;
   }
-  if (
-    slot.ended.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now) ||
-    slot.endedKeyed.has(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)
-  )
-    return out.refuse('not_held');
+  if (slot.hasEnded(op.hash | 0, op.bytes, op.tokenAt, op.tokenLength, now)) return out.refuse('not_held');
   if (row !== 0) {
     out.refuse('lock_held');
     out.tell(claims, row);

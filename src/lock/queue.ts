@@ -23,14 +23,14 @@ import { endDelay, promote, withdraw } from './transitions.ts';
 import type { Turn } from './turn.ts';
 
 /** Whether `op` can be granted now, behind all who hold and wait. `row`: any of the lock's, 0 = it has none. */
-export function isGrantable({ claims, crowds, attached }: Slot, row: number, op: Op): boolean {
+export function isGrantable({ claims, aside }: Slot, row: number, op: Op): boolean {
   if (row === 0) return true;
-  const crowd = claims.isInCrowd(row) ? crowds.get(row)! : undefined;
+  const crowd = claims.isInCrowd(row) ? aside.crowds.get(row)! : undefined;
   if (crowd === undefined) return isBeside(claims.mode(row), 1, op);
   if (crowd.delay !== 0) return false;
   let reserved = 0;
   for (const waiter of crowd.waiters) {
-    if (op.mode === Mode.exclusive || attached.has(waiter) || claims.mode(waiter) === Mode.exclusive)
+    if (op.mode === Mode.exclusive || aside.attached.has(waiter) || claims.mode(waiter) === Mode.exclusive)
       return false;
     reserved++;
   }
@@ -60,7 +60,8 @@ export function positionOf(crowd: Crowd, row: number): number {
  */
 export function grantWaiting(turn: Turn, crowd: Crowd, reserve: number): void {
   const { slot, effects, now } = turn;
-  const { claims, backlog } = slot;
+  const { claims } = slot;
+  const { backlog } = slot.aside;
   backlog.delete(crowd);
   if (crowd.waiters.size === 0) return;
   if (crowd.delay !== 0) {
@@ -95,9 +96,9 @@ const STAYS = 0;
 const PASSED = 1;
 const GRANTED = 2;
 
-function look({ claims, attached }: Slot, crowd: Crowd, row: number, passed: number): number {
+function look({ claims, aside }: Slot, crowd: Crowd, row: number, passed: number): number {
   const held = crowd.holders.size;
-  const isAttached = attached.has(row);
+  const isAttached = aside.attached.has(row);
   switch (claims.mode(row)) {
     case Mode.exclusive:
       return isAttached && held + passed === 0 ? GRANTED : STAYS;
@@ -113,11 +114,11 @@ function look({ claims, attached }: Slot, crowd: Crowd, row: number, passed: num
 
 function grant(turn: Turn, row: number): void {
   const { slot, effects, witness } = turn;
-  const waiter = slot.attached.get(row)!;
+  const waiter = slot.aside.attached.get(row)!;
   const number = turn.count();
   effects.promoted(slot, row);
   promote(slot, row, number);
-  slot.attached.delete(row);
+  slot.aside.attached.delete(row);
   if (slot.claims.hasOwnTime(row)) slot.claims.disarm(row);
   turn.listen(row, waiter);
   turn.changed(row);
@@ -126,13 +127,13 @@ function grant(turn: Turn, row: number): void {
 
 /** A waiter's time is over: that of its wait, or the grace of one that is detached. */
 export function giveUp(turn: Turn, row: number): void {
-  if (turn.slot.attached.has(row)) leaveQueue(turn, row, WithdrawReason.timedOut, 'wait_timeout');
+  if (turn.slot.aside.attached.has(row)) leaveQueue(turn, row, WithdrawReason.timedOut, 'wait_timeout');
   else leaveQueue(turn, row, WithdrawReason.lost, 'wait_timeout');
 }
 
 export function leaveQueue(turn: Turn, row: number, reason: WithdrawReason, code: ErrorCode): void {
   const { slot, effects, witness, now } = turn;
-  const waiter = slot.attached.get(row);
+  const waiter = slot.aside.attached.get(row);
   turn.count();
   effects.withdrawn(slot, row, reason);
   turn.changed(row);

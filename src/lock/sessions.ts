@@ -28,19 +28,19 @@ export function decideSession(turn: Turn, found: number, op: Op, out: Outcome): 
   out.tell(slot.claims, row);
   switch (op.kind) {
     case Kind.sessionRenew:
-      out.sessionSlots = slot.sessionSlots.get(row);
+      out.sessionSlots = slot.aside.sessionSlots.get(row);
       slot.claims.disarm(row);
       out.armable = true;
       return;
     case Kind.sessionGet:
-      out.sessionSlots = slot.sessionSlots.get(row);
+      out.sessionSlots = slot.aside.sessionSlots.get(row);
       return;
     case Kind.sessionEnd:
-      out.sessionSlots = slot.sessionSlots.get(row);
+      out.sessionSlots = slot.aside.sessionSlots.get(row);
       close(turn, row, EndReason.released);
       return;
     case Kind.sessionJoin:
-      out.slotState = slot.sessionSlots.get(row)!.get(op.fencingToken) ?? SessionSlot.pending;
+      out.slotState = slot.aside.sessionSlots.get(row)!.get(op.fencingToken) ?? SessionSlot.pending;
       return join(turn, row, op.fencingToken, SessionSlot.pending);
     default:
       return join(turn, row, op.fencingToken, SessionSlot.active);
@@ -69,7 +69,7 @@ function open(turn: Turn, found: number, op: Op, out: Outcome): void {
 /** Never from active back to pending. */
 function join(turn: Turn, row: number, of: number, state: SessionSlot): void {
   const { slot, effects } = turn;
-  const before = slot.sessionSlots.get(row)!.get(of);
+  const before = slot.aside.sessionSlots.get(row)!.get(of);
   if (before === SessionSlot.active || before === state) return;
   turn.count();
   effects.joined(slot, row, of, state);
@@ -100,7 +100,7 @@ function confirm(turn: Turn, row: number, op: Op, out: Outcome): void {
   const { slot, effects, witness } = turn;
   const { claims } = slot;
   if (row === 0) return out.refuse('not_held');
-  if (slot.onStub.get(row)!.size !== op.fencingToken) {
+  if (slot.aside.onStub.get(row)!.size !== op.fencingToken) {
     close(turn, row, EndReason.released);
     return out.refuse('not_held');
   }

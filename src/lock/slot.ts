@@ -3,9 +3,11 @@
  * and the counter that numbers every effect. A grant's fencing token is the
  * number of its effect, so tokens rise as long as the counter is kept.
  *
- * What few rows have lies beside the table, in maps by row.
+ * An op on a plain lock touches little beside the row itself: the objects of
+ * thousands of slots are in no cache (docs/decisions.md).
  */
 import { LIMITS } from '../limits.ts';
+import type { Arena } from './arena.ts';
 import { ClaimTable } from './claims.ts';
 import type { Crowd } from './crowd.ts';
 import { EndedTokens } from './ended-tokens.ts';
@@ -40,15 +42,8 @@ class WatchedKeys extends Map<string, unknown> {
   }
 }
 
-export class Slot {
-  readonly number: number;
-  /** Number of the last effect, 0 = none yet. */
-  counter = 0;
-  readonly claims = new ClaimTable();
-  readonly ended: EndedTokens;
-  /** Those of claims with an Idempotency-Key. */
-  readonly endedKeyed = new EndedTokens(LIMITS.idempotencyWindowMs);
-
+/** What few rows have, in maps by row. Most slots have none of it, and do not pay for it. */
+class Aside {
   /** By every row of a lock that has one. */
   readonly crowds = new Map<number, Crowd>();
   /** Key (latin1) of each stub → its row; and by that the rows that hang on it. */
@@ -58,6 +53,8 @@ export class Slot {
   readonly sessionSlots = new Map<number, Map<number, SessionSlot>>();
   /** By the row of a claim or waiter: its lock delay in ms. */
   readonly lockDelays = new Map<number, number>();
+  /** Tokens of claims with an Idempotency-Key. */
+  readonly endedKeyed = new EndedTokens(LIMITS.idempotencyWindowMs);
 
   // ---- in memory only
   /** Who waits for the answer, by the row of a waiter; one without is detached. */
@@ -67,31 +64,71 @@ export class Slot {
   readonly watched = new WatchedKeys();
   /** Locks whose waiters are still to be granted what has come free: see `work`. */
   readonly backlog = new Set<Crowd>();
+}
 
-  /** @param endedKeepMs how long the token of an ended claim is refused: twice the request time-out */
-  constructor(number: number, endedKeepMs: number) {
+export class Slot {
+  readonly number: number;
+  /** Number of the last effect, 0 = none yet. */
+  counter = 0;
+  readonly claims: ClaimTable;
+  readonly ended: EndedTokens;
+  private beside: Aside | undefined;
+
+  /**
+   * @param endedKeepMs how long the token of an ended claim is refused: twice the request time-out
+   * @param arena where its rows lie, with those of other slots
+   */
+  constructor(number: number, endedKeepMs: number, arena?: Arena) {
     this.number = number;
+    this.claims = new ClaimTable(arena);
     this.ended = new EndedTokens(endedKeepMs);
   }
 
-  /** Of the lock that `row` is of; undefined for a lock of one holder, and for row 0. */
-  crowdOf(row: number): Crowd | undefined {
-    return this.claims.isInCrowd(row) ? this.crowds.get(row) : undefined;
+  /** What few rows have. Made when it is first looked at: `hasAside` tells whether there can be anything. */
+  get aside(): Aside {
+    return (this.beside ??= new Aside());
   }
 
-  /** The row of the stub with this key, 0 = none. */
-  findStub(bytes: Uint8Array, keyAt: number, keyLength: number): number {
-    return this.stubs.get(latin1(bytes, keyAt, keyLength)) ?? 0;
+  get hasAside(): boolean {
+    return this.beside !== undefined;
+  }
+
+  /** Somebody watches one of its locks. */
+  get isWatched(): boolean {
+    return this.beside !== undefined && this.beside.watched.count !== 0;
   }
 
   /** `work` has something to do. */
   get hasWork(): boolean {
-    return this.backlog.size > 0;
+    return this.beside !== undefined && this.beside.backlog.size > 0;
+  }
+
+  /** The token is that of a claim that ended a short while ago. */
+  hasEnded(hash: number, bytes: Uint8Array, at: number, length: number, now: number): boolean {
+    if (this.ended.has(hash, bytes, at, length, now)) return true;
+    return this.beside !== undefined && this.beside.endedKeyed.has(hash, bytes, at, length, now);
+  }
+
+  /** Of the lock that `row` is of; undefined for a lock of one holder, and for row 0. */
+  crowdOf(row: number): Crowd | undefined {
+    return this.claims.isInCrowd(row) ? this.aside.crowds.get(row) : undefined;
+  }
+
+  /** The row of the stub with this key, 0 = none. */
+  findStub(bytes: Uint8Array, keyAt: number, keyLength: number): number {
+    if (this.beside === undefined) return 0;
+    return this.beside.stubs.get(latin1(bytes, keyAt, keyLength)) ?? 0;
+  }
+
+  /** Drops what is to be forgotten of ended claims. `now` is monotonic ms. */
+  forgetEnded(now: number): void {
+    this.ended.forget(now);
+    this.beside?.endedKeyed.forget(now);
   }
 
   /** About what a checkpoint of it takes. */
   get bytes(): number {
-    const ended = this.ended.count + this.endedKeyed.count;
+    const ended = this.ended.count + (this.beside === undefined ? 0 : this.beside.endedKeyed.count);
     return FRAME_BYTES + this.claims.count * CLAIM_BYTES + this.claims.textBytes + ended * ENDED_BYTES;
   }
 }

@@ -39,11 +39,11 @@ export function addRow(
   if (crowd !== undefined) enter(slot, crowd, added);
   else if (row.kind === RowKind.waiter) enter(slot, new Crowd(added), added);
   if (from.lockDelayMs > 0) {
-    slot.lockDelays.set(added, from.lockDelayMs);
+    slot.aside.lockDelays.set(added, from.lockDelayMs);
     claims.setFlags(added, claims.flags(added) | RowFlag.aside);
   }
-  if (stub !== 0) slot.onStub.get(stub)!.add(added);
-  if (batch !== 0) slot.onStub.get(batch)!.add(added);
+  if (stub !== 0) slot.aside.onStub.get(stub)!.add(added);
+  if (batch !== 0) slot.aside.onStub.get(batch)!.add(added);
   if (row.kind === RowKind.waiter) claims.waiting++;
   else if (batch === 0) claims.held++;
   return added;
@@ -60,7 +60,7 @@ export function findToken(slot: Slot, row: number, bytes: Uint8Array, at: number
 /** A waiter holds the lock from now on. */
 export function promote(slot: Slot, row: number, fencingToken: number): void {
   const { claims } = slot;
-  const crowd = slot.crowds.get(row)!;
+  const crowd = slot.aside.crowds.get(row)!;
   crowd.waiters.delete(row);
   crowd.holders.add(row);
   claims.becomeHolder(row, fencingToken);
@@ -91,7 +91,7 @@ export function endClaim(slot: Slot, row: number, reason: EndReason, now: number
 }
 
 export function lockDelayMs(slot: Slot, row: number): number {
-  return slot.claims.flags(row) & RowFlag.aside ? (slot.lockDelays.get(row) ?? 0) : 0;
+  return slot.claims.flags(row) & RowFlag.aside ? (slot.aside.lockDelays.get(row) ?? 0) : 0;
 }
 
 /** A delay that a checkpoint tells of. False when its lock has one already. */
@@ -139,19 +139,19 @@ export function openStub(
   const { claims } = slot;
   if (kind === RowKind.session) {
     const session = claims.insert(from, number, ttlMs, kind);
-    slot.sessionSlots.set(session, new Map());
+    slot.aside.sessionSlots.set(session, new Map());
     return session;
   }
   const row = claims.insert(from, number, ttlMs, kind | RowFlag.byNumber);
-  slot.stubs.set(latin1(from.bytes, from.keyAt, from.keyLength), row);
-  slot.onStub.set(row, new Set());
+  slot.aside.stubs.set(latin1(from.bytes, from.keyAt, from.keyLength), row);
+  slot.aside.onStub.set(row, new Set());
   return row;
 }
 
 /** The rows that hang on a stub, in the order of their numbers. */
 export function rowsOnStub(slot: Slot, stub: number): number[] {
   const { claims } = slot;
-  return [...slot.onStub.get(stub)!].sort((a, b) => claims.fencingToken(a) - claims.fencingToken(b));
+  return [...slot.aside.onStub.get(stub)!].sort((a, b) => claims.fencingToken(a) - claims.fencingToken(b));
 }
 
 /**
@@ -160,7 +160,7 @@ export function rowsOnStub(slot: Slot, stub: number): number[] {
  */
 export function closeStub(slot: Slot, stub: number, now: number, endRow: (row: number) => void): void {
   const { claims } = slot;
-  if (claims.kind(stub) === RowKind.session) slot.sessionSlots.delete(stub);
+  if (claims.kind(stub) === RowKind.session) slot.aside.sessionSlots.delete(stub);
   else for (const row of rowsOnStub(slot, stub)) endRow(row);
   slot.ended.add(0, claims.bytes, claims.keyAt(stub), claims.keyLength(stub), now);
   dropStub(slot, stub);
@@ -185,14 +185,14 @@ export function confirmBatch(slot: Slot, stub: number, confirmed: (row: number) 
 }
 
 export function setSessionSlot(slot: Slot, session: number, of: number, state: SessionSlot): void {
-  slot.sessionSlots.get(session)!.set(of, state);
+  slot.aside.sessionSlots.get(session)!.set(of, state);
 }
 
 function dropStub(slot: Slot, stub: number): void {
   const { claims } = slot;
   if (claims.kind(stub) !== RowKind.session) {
-    slot.stubs.delete(latin1(claims.bytes, claims.keyAt(stub), claims.keyLength(stub)));
-    slot.onStub.delete(stub);
+    slot.aside.stubs.delete(latin1(claims.bytes, claims.keyAt(stub), claims.keyLength(stub)));
+    slot.aside.onStub.delete(stub);
   }
   claims.remove(stub);
 }
@@ -216,17 +216,17 @@ function crowdFor(slot: Slot, row: number): Crowd {
 function enter(slot: Slot, crowd: Crowd, row: number): void {
   const { claims } = slot;
   claims.setFlags(row, claims.flags(row) | RowFlag.crowd);
-  slot.crowds.set(row, crowd);
+  slot.aside.crowds.set(row, crowd);
   crowd.add(claims, row);
 }
 
 function leave(slot: Slot, row: number): void {
   const { claims } = slot;
-  const crowd = slot.crowds.get(row)!;
-  slot.crowds.delete(row);
+  const crowd = slot.aside.crowds.get(row)!;
+  slot.aside.crowds.delete(row);
   crowd.remove(claims, row);
   if (crowd.size === 0) {
-    slot.backlog.delete(crowd);
+    slot.aside.backlog.delete(crowd);
     return;
   }
   if (crowd.first === row) {
@@ -240,8 +240,8 @@ function leave(slot: Slot, row: number): void {
 function dissolve(slot: Slot, crowd: Crowd): void {
   if (crowd.size !== 1 || crowd.holders.size !== 1) return;
   const { claims } = slot;
-  slot.crowds.delete(crowd.first);
-  slot.backlog.delete(crowd);
+  slot.aside.crowds.delete(crowd.first);
+  slot.aside.backlog.delete(crowd);
   claims.setFlags(crowd.first, claims.flags(crowd.first) & ~RowFlag.crowd);
 }
 
@@ -274,21 +274,21 @@ function removeRow(slot: Slot, row: number): void {
 
 function forgetAside(slot: Slot, row: number): void {
   if ((slot.claims.flags(row) & RowFlag.aside) === 0) return;
-  slot.lockDelays.delete(row);
-  slot.attached.delete(row);
-  slot.listeners.delete(row);
+  slot.aside.lockDelays.delete(row);
+  slot.aside.attached.delete(row);
+  slot.aside.listeners.delete(row);
 }
 
 function leaveStubs(slot: Slot, row: number): void {
   const { claims } = slot;
   if (claims.hasOwnTime(row)) return;
   const [stub, batch] = [claims.stub(row), claims.batch(row)];
-  if (stub !== 0) slot.onStub.get(stub)!.delete(row);
-  if (batch !== 0) slot.onStub.get(batch)!.delete(row);
+  if (stub !== 0) slot.aside.onStub.get(stub)!.delete(row);
+  if (batch !== 0) slot.aside.onStub.get(batch)!.delete(row);
 }
 
 function remember(slot: Slot, row: number, now: number): void {
   const { claims } = slot;
-  const ended = claims.flags(row) & RowFlag.keyed ? slot.endedKeyed : slot.ended;
+  const ended = claims.flags(row) & RowFlag.keyed ? slot.aside.endedKeyed : slot.ended;
   ended.add(claims.hash(row), claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
 }

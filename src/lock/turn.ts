@@ -35,10 +35,10 @@ export class Turn {
   /** A get of the lock of `row` shows something else from now on. */
   changed(row: number): void {
     const { slot } = this;
-    if (slot.watched.count === 0) return;
+    if (!slot.isWatched) return;
     const { claims } = slot;
     const key = latin1(claims.bytes, claims.keyAt(row), claims.keyLength(row));
-    if (slot.watched.has(key)) this.witness.changed(slot, key);
+    if (slot.aside.watched.has(key)) this.witness.changed(slot, key);
   }
 
   /** Who sent the op, or waited, hears of what becomes of the claim, if it asked for that. */
@@ -46,12 +46,12 @@ export class Turn {
     if ((from.flags & OpFlag.events) === 0) return;
     const { connection, origin } = from;
     const listener: Listener = { connection, origin, forwarded: (from.flags & OpFlag.forwarded) !== 0 };
-    this.slot.listeners.set(row, listener);
+    this.slot.aside.listeners.set(row, listener);
     this.markAside(row);
   }
 
   attach(row: number, waiter: Waiter): void {
-    this.slot.attached.set(row, waiter);
+    this.slot.aside.attached.set(row, waiter);
     this.markAside(row);
   }
 

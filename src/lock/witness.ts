@@ -26,7 +26,7 @@ export interface Witness {
   lost(slot: Slot, row: number, listener: Listener, event: LostEvent): void;
   /** Somebody began to wait: once for each holder that has a listener. */
   contended(slot: Slot, row: number, listener: Listener): void;
-  /** What a get would show of this key has changed. Only while `slot.watched` has the key. */
+  /** What a get would show of this key has changed. Only while `slot.aside.watched` has the key. */
   changed(slot: Slot, key: string): void;
   /**
    * Beside the op's own row: the times of this one start with the round that is

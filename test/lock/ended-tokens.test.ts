@@ -20,8 +20,8 @@ function has(ended: EndedTokens, i: number, now: number): boolean {
 }
 
 function memoryOf(ended: EndedTokens): number {
-  const { ring, heads } = ended as unknown as Record<'ring' | 'heads', Uint32Array>;
-  return ring.byteLength + heads.byteLength;
+  const { words } = ended as unknown as { words: Uint32Array };
+  return words.byteLength;
 }
 
 describe('ended tokens', () => {

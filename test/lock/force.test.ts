@@ -211,16 +211,16 @@ describe('who listens', () => {
       origin: 12,
       flags: ['events', 'forwarded'],
     });
-    const [listener] = rig.slot.listeners.values();
+    const [listener] = rig.slot.aside.listeners.values();
     expect(listener).toEqual({ connection: 2, origin: 12, forwarded: true });
     rig.run({ kind: 'renew', name: 'n', token: 'uuid:c' });
-    expect([...rig.slot.listeners.values()]).toEqual([listener]);
+    expect([...rig.slot.aside.listeners.values()]).toEqual([listener]);
     release('c');
-    expect(rig.slot.listeners.size).toBe(0);
+    expect(rig.slot.aside.listeners.size).toBe(0);
   });
 
   it('of a watched lock hears of what a get would show', () => {
-    rig.slot.watched.set('n', true);
+    rig.slot.aside.watched.set('n', true);
     const changes = () => rig.heard.splice(0).filter(({ what }) => what === 'changed').length;
     take('a');
     expect(changes()).toBeGreaterThan(0);

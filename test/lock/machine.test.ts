@@ -278,7 +278,7 @@ it('never appends more than EFFECT_BYTES_MAX for one op', () => {
   run({ token: 't'.repeat(64) }, 1);
   expect(out.status).toBe(201);
   expect(effects.count).toBe(3);
-  for (const row of slot.stubs.values()) slot.claims.arm(row, slot.claims.fencingToken(row), 1, 1);
+  for (const row of slot.aside.stubs.values()) slot.claims.arm(row, slot.claims.fencingToken(row), 1, 1);
   run({ token: 'u'.repeat(64), session: 'z'.repeat(LIMITS.tokenBytesMax), batch: 'uuid:c' }, 2);
   expect(out.status).toBe(201);
   run({ kind: 'force', metadata: 'r'.repeat(LIMITS.reasonBytesMax) }, 3);

@@ -30,7 +30,7 @@ class Pair {
 
   constructor(watches: boolean) {
     this.watches = watches;
-    if (watches) this.rig.slot.watched.set(WATCHED, true);
+    if (watches) this.rig.slot.aside.watched.set(WATCHED, true);
   }
 
   step(step: Step): void {
@@ -40,7 +40,7 @@ class Pair {
     else {
       drive(rig, step);
       drive(reference, step);
-      if (this.watches) rig.slot.watched.set(WATCHED, true);
+      if (this.watches) rig.slot.aside.watched.set(WATCHED, true);
     }
     const changes = rig.heard.filter(({ what }) => what === 'changed');
     if (seen !== (this.watches ? this.shown() : '')) expect(changes).not.toEqual([]);
@@ -69,7 +69,7 @@ class Pair {
       locks.reduce((sum, lock) => sum + of(lock).length, 0);
     same({ held, waiting }, { held: count((lock) => lock.shown), waiting: count((lock) => lock.waiters) });
     same(rig.rowsWithoutTimer(), []);
-    same([...rig.slot.backlog], []);
+    same([...rig.slot.aside.backlog], []);
   }
 
   remembered(): void {

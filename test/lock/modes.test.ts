@@ -66,7 +66,7 @@ describe('shared claims', () => {
       fencingToken: 2,
     });
     expect(rig.slot.claims.held).toBe(1);
-    expect(rig.slot.crowds.size).toBe(0);
+    expect(rig.slot.aside.crowds.size).toBe(0);
   });
 
   it('go past a detached shared waiter, an exclusive one does not', () => {
@@ -146,7 +146,7 @@ describe('many holders', () => {
     expect(rig.run({ kind: 'get', name: 'n' })).toMatchObject({ holders: 25, fencingToken: 2 });
     for (let i = 1; i < 50; i += 2) release(`${i}`);
     expect(rig.slot.claims.count).toBe(0);
-    expect(rig.slot.crowds.size).toBe(0);
+    expect(rig.slot.aside.crowds.size).toBe(0);
   });
 
   it('are not all looked at by one op, and none of them outlives its time for its own', () => {

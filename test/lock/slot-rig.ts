@@ -130,8 +130,7 @@ export class SlotRig {
   /** Another term gets a checkpoint with the times that are left. */
   handOver(): void {
     this.seal();
-    this.slot.ended.forget(this.now);
-    this.slot.endedKeyed.forget(this.now);
+    this.slot.forgetEnded(this.now);
     const next = new Slot(SLOT, ENDED_KEEP_MS);
     loadCheckpoint(next, encodeCheckpoint(this.slot, CHUNK_BYTES_MIN, this.now), this.now, true);
     this.own(next);
@@ -156,9 +155,7 @@ export class SlotRig {
 
   remembers(name: string, token: string): boolean {
     const bytes = tokenBytes(token);
-    const { ended, endedKeyed } = this.slot;
-    const [hash, { now }] = [hashOf(name), this];
-    return ended.has(hash, bytes, 0, bytes.length, now) || endedKeyed.has(hash, bytes, 0, bytes.length, now);
+    return this.slot.hasEnded(hashOf(name), bytes, 0, bytes.length, this.now);
   }
 
   /** Rows that would never be looked at again though their time ends. */

@@ -50,7 +50,7 @@ export function rowInWords(slot: Slot, row: number): RowWords {
     principal: text(claims.principalAt(row), claims.principalLength(row)),
     mode: MODE_NAMES[claims.mode(row)],
     limit: claims.limit(row),
-    lockDelayMs: slot.lockDelays.get(row) ?? 0,
+    lockDelayMs: slot.aside.lockDelays.get(row) ?? 0,
     keyed: (claims.flags(row) & KEYED) !== 0,
     session: claims.stub(row) === 0 ? 0 : claims.fencingToken(claims.stub(row)),
     batch: claims.batch(row) === 0 ? 0 : claims.fencingToken(claims.batch(row)),
@@ -84,7 +84,7 @@ export function durableState(slot: Slot): unknown {
   const { claims } = slot;
   const rows = rowsOf(slot).map(({ promisedUntil: _promised, freeAt: _free, ...rest }) => rest);
   const numbers = (of: Iterable<number>): number[] => [...of].map((row) => claims.fencingToken(row));
-  const locks = [...new Set(slot.crowds.values())]
+  const locks = [...new Set(slot.aside.crowds.values())]
     .map(({ holders, waiters, delay, first }) => ({
       name: rowInWords(slot, first).name,
       holders: numbers(holders),
@@ -92,15 +92,15 @@ export function durableState(slot: Slot): unknown {
       delay: delay === 0 ? 0 : claims.fencingToken(delay),
     }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const sessions = [...slot.sessionSlots].map(([row, slots]) => ({
+  const sessions = [...slot.aside.sessionSlots].map(([row, slots]) => ({
     number: claims.fencingToken(row),
     slots: [...slots],
   }));
   sessions.sort((a, b) => a.number - b.number);
-  const onStubs = [...slot.onStub]
+  const onStubs = [...slot.aside.onStub]
     .map(([stub, on]) => [claims.fencingToken(stub), numbers(on).sort((a, b) => a - b)] as const)
     .sort((a, b) => a[0] - b[0]);
-  const [ended, keyed] = [slot.ended, slot.endedKeyed].map((tokens) => {
+  const [ended, keyed] = [slot.ended, slot.aside.endedKeyed].map((tokens) => {
     const words: string[] = [];
     tokens.each((low, high) => words.push(`${high}:${low}`));
     return words;

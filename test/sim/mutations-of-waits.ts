@@ -110,7 +110,7 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
   {
     name: 'a slot that is lost does not tell who waits there',
     file: 'src/lane/standing.ts',
-    find: '    for (const waiter of slot.attached.values()) tell(Kind.acquire, waiter);\n',
+    find: '    for (const waiter of slot.aside.attached.values()) tell(Kind.acquire, waiter);\n',
     replace: '',
     profile: 'moves',
     seeds: 40,
@@ -255,7 +255,7 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
   {
     name: 'nobody is granted what the end of a session lets go',
     file: 'src/lock/endings.ts',
-    find: '    if (crowd !== undefined && crowd.waiters.size > 0) slot.backlog.add(crowd);',
+    find: '    if (crowd !== undefined && crowd.waiters.size > 0) slot.aside.backlog.add(crowd);',
     replace: '    void crowd;',
     profile: 'waits',
     seeds: 40,
