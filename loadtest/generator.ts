@@ -17,7 +17,9 @@ import { ANSWER_HEAD_BYTES } from '../src/protocol/answer.ts';
 import { readU64 } from '../src/protocol/bytes.ts';
 import { Connection } from './connection.ts';
 import { Frames, type FrameSettings } from './frames.ts';
-import { Recorder, type LoadResult } from './result.ts';
+import { Recorder } from './recorder.ts';
+import type { LoadResult } from './result.ts';
+import { progressLine } from './timeline.ts';
 import { WORKLOADS, type LoadSettings, type Step } from './workloads.ts';
 
 /** Beside the kinds of op.ts: releases what a cut connection left. */
@@ -56,6 +58,8 @@ export class Generator {
   #opened = 0;
   #onDone: (block: number) => void = () => {};
   #onOpened: () => void = () => {};
+  #progress: (line: string) => void = () => {};
+  #fallingFences = 0;
 
   constructor(settings: LoadSettings) {
     this.#settings = settings;
@@ -71,7 +75,16 @@ export class Generator {
     this.#doubt = new Uint8Array(this.#blocks * this.#ops);
     this.#idle = new Ring(this.#blocks);
     this.#holding = new Ring(this.#blocks);
-    this.#recorder = new Recorder(settings);
+    const labels = ['', 'acquire', 'renew', 'release', 'get'];
+    const isUsed = (label: string): boolean => workload.cycle.some((step) => step === label);
+    this.#recorder = new Recorder(
+      {
+        ...settings,
+        protocol: 'binary',
+        labels: labels.map((label) => (isUsed(label) ? label : '')),
+      },
+      (second) => this.#progress(progressLine(second, this.#open, this.#recorder.failures)),
+    );
     this.#fillIdle();
     this.#prepare(new Set<Step>([...workload.before, ...workload.cycle, ...workload.after, 'release']));
   }
@@ -79,11 +92,16 @@ export class Generator {
   /** Connects, sets claims up, runs the clock, takes claims down. */
   async run(progress: (line: string) => void): Promise<LoadResult> {
     const workload = WORKLOADS[this.#settings.workload];
+    this.#progress = progress;
     await this.#connect();
     for (const step of workload.before) await this.#everyBlock(Kind[step]);
-    await this.#clock(progress);
+    await this.#clock();
     await this.#drain();
-    const result = this.#recorder.result(this.#open);
+    const result = this.#recorder.result(this.#open, {
+      twoHolders: 0,
+      fallingFences: this.#fallingFences,
+      examples: [],
+    });
     for (const step of workload.after) await this.#everyBlock(Kind[step]);
     for (const connection of this.#connections) connection.end();
     return result;
@@ -189,7 +207,7 @@ export class Generator {
     if (status !== EXPECTED[step]) return this.#unexpected(view, at, id, step, status);
     if (step === Kind.acquire) {
       const fence = readU64(view, at + ANSWER_HEAD_BYTES);
-      if (fence <= this.#fence[id]) this.#recorder.fenceViolations++;
+      if (fence <= this.#fence[id]) this.#fallingFences++;
       this.#fence[id] = fence;
       this.#doubt[id] = 0;
     }
@@ -239,22 +257,23 @@ export class Generator {
   }
 
   /** The measured time: arrivals by the clock. */
-  #clock(progress: (line: string) => void): Promise<void> {
+  #clock(): Promise<void> {
     const { rate, seconds, warmupSeconds } = this.#settings;
     const everyMs = (this.#ops * 1000 * this.#cycle.length) / rate;
     const startAt = performance.now() + 20;
     const arrivals = Math.round(((warmupSeconds + seconds) * 1000) / everyMs);
-    const endAt = startAt + arrivals * everyMs;
-    this.#recorder.start(startAt + warmupSeconds * 1000, endAt);
+    const measuredAt = startAt + warmupSeconds * 1000;
+    const endAt = measuredAt + seconds * 1000;
+    this.#recorder.start(startAt, measuredAt, endAt);
     this.#onDone = (block) => this.#advance(block);
     let arrived = 0;
     const nextAt = (): number => startAt + arrived * everyMs;
-    let lineAt = startAt + 1000;
     // What was due while every client waited for the server was not late because of the driver.
     let starvedAt = -Infinity;
     return new Promise((resolve) => {
       const tick = (): void => {
         const now = performance.now();
+        this.#recorder.turn(now);
         for (; arrived < arrivals && nextAt() <= now && this.#idle.size > 0; arrived++) {
           this.#recorder.arrival(nextAt(), now, this.#ops, nextAt() > starvedAt);
           this.#send(this.#idle.shift(), this.#cycle[0], nextAt());
@@ -262,20 +281,14 @@ export class Generator {
         if (this.#idle.size === 0) starvedAt = now;
         this.#sendHeld(now);
         for (const connection of this.#connections) connection.flush();
-        if (now >= lineAt) {
-          progress(this.#recorder.line((now - startAt) / 1000, this.#open));
-          lineAt += 1000;
-        }
         if (now < endAt) setTimeout(tick, 1);
-        else resolve(this.#unsent(arrivals - arrived));
+        else {
+          for (; arrived < arrivals; arrived++) this.#recorder.unsent(nextAt(), this.#ops);
+          resolve();
+        }
       };
       tick();
     });
-  }
-
-  /** Arrivals that found no idle block to the end are unanswered, not forgotten. */
-  #unsent(arrivals: number): void {
-    for (let i = 0; i < arrivals; i++) this.#recorder.unsent(this.#ops);
   }
 
   async #drain(): Promise<void> {
