@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { killAtExit } from '../src/cli/children.ts';
 import type { ProfileName } from '../loadtest/profile.ts';
 import type { LoadResult, Protocol } from '../loadtest/result.ts';
 import type { CeilingResult, CeilingSettings } from './ceiling.ts';
@@ -39,10 +40,11 @@ export interface LoadRun {
   readonly drainSeconds?: number;
 }
 
-/** Runs the load driver beside the processes `others` (pids by label). */
+/** Runs the load driver beside the processes `others` (pids by label). `signal` ends it, and throws its reason. */
 export async function runLoadDriver(
   run: LoadRun,
   others: ReadonlyMap<string, number>,
+  signal?: AbortSignal,
 ): Promise<Measured<LoadResult>> {
   const flags: Readonly<Record<string, string | number | undefined>> = {
     url: run.url,
@@ -69,19 +71,18 @@ export async function runLoadDriver(
   };
   const given = Object.entries(flags).filter(([, value]) => value !== undefined);
   const args = given.flatMap(([name, value]) => [`--${name}`, String(value)]);
-  return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [
-    result.fromWallMs,
-    result.toWallMs,
-  ]);
+  const window = (result: LoadResult): [number, number] => [result.fromWallMs, result.toWallMs];
+  return runProgram<LoadResult>('../loadtest/main.js', args, others, window, signal);
 }
 
-/** Runs the ceiling beside the processes `others`. */
+/** Runs the ceiling beside the processes `others`; `signal` as above. */
 export async function runCeilingProgram(
   settings: CeilingSettings,
   others: ReadonlyMap<string, number>,
+  signal?: AbortSignal,
 ): Promise<Measured<CeilingResult>> {
   const window = (result: CeilingResult): [number, number] => [result.fromWallMs, result.toWallMs];
-  return runProgram<CeilingResult>('./ceiling.js', [JSON.stringify(settings)], others, window);
+  return runProgram<CeilingResult>('./ceiling.js', [JSON.stringify(settings)], others, window, signal);
 }
 
 async function runProgram<T>(
@@ -89,14 +90,21 @@ async function runProgram<T>(
   args: readonly string[],
   others: ReadonlyMap<string, number>,
   windowOf: (result: T) => [number, number],
+  signal: AbortSignal | undefined,
 ): Promise<Measured<T>> {
+  signal?.throwIfAborted();
   const program = fileURLToPath(new URL(path, import.meta.url));
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  killAtExit(child);
   const sampler = new CpuSampler(new Map([...others, ['load', child.pid!]]));
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const end = (): void => void child.kill('SIGKILL');
+  signal?.addEventListener('abort', end);
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  signal?.removeEventListener('abort', end);
   sampler.stop();
+  signal?.throwIfAborted();
   if (output === '') throw new Error(`${path} ended with ${code} and no result`);
   const result = JSON.parse(output) as T;
   return { result, cpu: sampler.between(...windowOf(result)) };
