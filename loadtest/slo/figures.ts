@@ -1,11 +1,18 @@
 /** The charts of the report. */
 import type { ProcessCpu } from '../../bench/cpu.ts';
-import { lineChart, percentileChart, stackedBarChart, type Mark, type Series } from '../report/charts.ts';
+import {
+  barChart,
+  lineChart,
+  percentileChart,
+  stackedBarChart,
+  type Bar,
+  type Mark,
+  type Series,
+} from '../report/charts.ts';
 import { JsHistogram } from 'hdr-histogram-js';
 import { addUp, type Latency } from '../latency.ts';
 import type { LoadResult } from '../result.ts';
 import { median, middleRun } from './judge.ts';
-import type { Outcome } from './outcome.ts';
 import {
   isMeasured,
   type CeilingMeasurement,
@@ -30,7 +37,8 @@ const OPS_BEYOND_MIN = 10;
 const COLUMNS_A_DECADE = 25;
 const PARTS = ['Holdfast: front', 'Holdfast: lane', 'Holdfast: other threads', 'etcd', 'load'];
 
-export function profileFigures(found: ProfileRuns): Figure[] {
+/** @param cores of the machine */
+export function profileFigures(found: ProfileRuns, cores: number): Figure[] {
   const runs = found.runs.filter(isMeasured);
   const middle = middleRun(runs);
   if (middle === undefined) return [];
@@ -56,21 +64,20 @@ export function profileFigures(found: ProfileRuns): Figure[] {
     },
     {
       name: `${name}-cpu`,
-      svg: processors(`Processor time by process: ${name}`, rowsOfCpu(found)),
+      svg: processors(`Processor time by process: ${name}`, rowsOfCpu(found), cores),
       caption: `Medians${of}. The lane is the busiest of Holdfast's threads beside the main one.`,
     },
   ];
 }
 
 /** What stands for all profiles together. */
-export function overviewFigures({ profiles, machine }: Outcome): Figure[] {
+export function overviewFigures(profiles: readonly ProfileRuns[], cores: number): Figure[] {
   const measured = profiles.filter(({ runs }) => runs.some(isMeasured));
   if (measured.length === 0) return [];
   const series = measured.map(({ profile, runs }) => ({
     name: `${profile.name}, ${grouped(profile.rate)}/s`,
     points: medianPercentiles(runs.filter(isMeasured).map(({ result }) => result.latency)),
   }));
-  const cores = Number(new Map(machine).get('cores'));
   const rows = measured.map((found) => ({ ...rowsOfCpu(found)[0], name: found.profile.name }));
   return [
     {
@@ -78,6 +85,15 @@ export function overviewFigures({ profiles, machine }: Outcome): Figure[] {
       svg: percentileChart({ title: 'Latency by percentile', y: { label: 'latency, ms' }, series }),
       caption:
         'From the intended send time, everything on one machine; each point is the median of the runs.',
+    },
+    {
+      name: 'p95',
+      svg: barChart({
+        title: 'P95 of each profile',
+        x: { label: 'latency, ms' },
+        bars: measured.map(p95Bar),
+      }),
+      caption: 'Medians of the runs, from the intended send time.',
     },
     {
       name: 'cpu',
@@ -90,6 +106,16 @@ export function overviewFigures({ profiles, machine }: Outcome): Figure[] {
       caption: 'At the end of each run, in the order they were made.',
     },
   ];
+}
+
+function p95Bar({ profile, runs }: ProfileRuns): Bar {
+  const value = median(runs.filter(isMeasured).map(({ result }) => result.latency.p95Ms))!;
+  const bound = profile.targets.p95Ms;
+  return {
+    name: `${profile.name}, ${grouped(profile.rate)} ops/s`,
+    value,
+    ...(bound === undefined ? {} : { note: `target ≤ ${bound} ms` }),
+  };
 }
 
 function percentiles(found: ProfileRuns, runs: readonly Measurement[]): string {
@@ -215,8 +241,8 @@ interface CpuRow {
   readonly values: readonly number[];
 }
 
-function processors(title: string, rows: readonly CpuRow[], cores?: number): string {
-  const marks = cores === undefined ? [] : [{ at: cores, label: `${cores} cores` }];
+function processors(title: string, rows: readonly CpuRow[], cores: number): string {
+  const marks = [{ at: cores, label: `${cores} cores` }];
   return stackedBarChart({ title, x: { label: 'cores' }, parts: PARTS, rows, marks });
 }
 

@@ -25,14 +25,16 @@ import {
   percent,
   targetName,
   targetText,
+  timeText,
   valueText,
   verdictText,
 } from './words.ts';
 
 /** Writes all of it; what a run before left in `out` is replaced. Returns the path of the page. */
 export async function writeReport(outcome: Outcome, out: string): Promise<string> {
-  const overview = overviewFigures(outcome);
-  const byProfile = outcome.profiles.map(profileFigures);
+  const cores = Number(new Map(outcome.machine).get('cores'));
+  const overview = overviewFigures(outcome.profiles, cores);
+  const byProfile = outcome.profiles.map((found) => profileFigures(found, cores));
   const folder = join(out, 'figures');
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
@@ -74,7 +76,7 @@ function introOf({ isQuick, isInterrupted, passed, verdicts, runs, startedAt }: 
     ...(isInterrupted ? ['It was interrupted: not all runs were made, and it counts as failed.'] : []),
     `${repeated} etcd (with fsync), Holdfast with every feature on, and the load all ran on this one machine. ` +
       'Latency counts from the time at which an op was meant to be sent (open model): a server that stalls is ' +
-      `charged for all that should have been sent meanwhile. Started ${startedAt}.`,
+      `charged for all that should have been sent meanwhile. Started ${timeText(startedAt)}.`,
   ].join('\n\n');
 }
 
@@ -96,7 +98,7 @@ function verdictTable({ profiles, verdicts, isQuick }: Outcome): string {
     const measured = profiles[i].runs.some(isMeasured);
     const own: Cell[] = [profile, ...figuresText(figures), measured ? errors : '–', targets];
     const rows = [[...own, verdictCell(verdict, isQuick)]];
-    if (ceiling !== undefined) rows.push(['– its bare ceiling', ...figuresText(ceiling), '', '', '']);
+    if (ceiling !== undefined) rows.push(['– ceiling', ...figuresText(ceiling), '', '', '']);
     return rows;
   });
   const missed = verdicts.flatMap((verdict) =>
@@ -105,7 +107,7 @@ function verdictTable({ profiles, verdicts, isQuick }: Outcome): string {
       { text: what, tone: isQuick ? 'quiet' : 'bad' },
     ]),
   );
-  const heading = isQuick ? 'of the targets, as an aside' : 'missed';
+  const heading = isQuick ? 'missed, but not judged' : 'missed';
   return [table(head, rows), missed.length === 0 ? '' : table(['profile', heading], missed)].join('\n');
 }
 
@@ -129,7 +131,9 @@ function profileSection(outcome: Outcome, found: ProfileRuns, figures: readonly 
   return {
     heading: `${profile.name}: ${verdictText(verdict, outcome.isQuick)}`,
     html: [
-      paragraphs(`${profile.about} (${grouped(profile.rate)} ops/s).`),
+      paragraphs(
+        `${profile.about[0].toUpperCase()}${profile.about.slice(1)}: ${grouped(profile.rate)} ops/s.`,
+      ),
       table(['', 'measured', 'target', ''], checks),
       ...verdict.died.map((how) => paragraphs(`Died: ${how}`)),
       galleryOf(figures),
@@ -158,12 +162,20 @@ function everyRun({ runs, ceilings }: ProfileRuns): string {
     'commits/s',
   ];
   const row = (name: string, run: ProfileRuns['runs'][number] | ProfileRuns['ceilings'][number]): Cell[] => {
-    if (!isMeasured(run)) return [name, run.startedAt, { text: `died: ${run.failure}`, tone: 'bad' }];
+    if (!isMeasured(run))
+      return [name, timeText(run.startedAt), { text: `died: ${run.failure}`, tone: 'bad' }];
     const { offered, achieved, latency } = run.result;
     const { p50Ms, p95Ms, p99Ms, p999Ms, maxMs } = latency;
     const commits = 'counters' in run ? run.counters.commitsPerSecond : run.result.commitsPerSecond;
     const times = [p50Ms, p95Ms, p99Ms, p999Ms, maxMs].map(ms);
-    return [name, run.startedAt, grouped(offered), percent(achieved / offered), ...times, grouped(commits)];
+    return [
+      name,
+      timeText(run.startedAt),
+      grouped(offered),
+      percent(achieved / offered),
+      ...times,
+      grouped(commits),
+    ];
   };
   return table(head, [
     ...runs.map((run) => row(`Holdfast, run ${run.run}`, run)),
@@ -293,7 +305,7 @@ function settings({ config, runs, nodeArgs, versions, startedAt, endedAt }: Outc
     ["flags of Holdfast's Node", nodeArgs.length === 0 ? 'none' : nodeArgs.join(' ')],
     ['profiles', config],
     ['runs of each', runs],
-    ['started', startedAt],
-    ['ended', endedAt],
+    ['started', timeText(startedAt)],
+    ['ended', timeText(endedAt)],
   ]);
 }

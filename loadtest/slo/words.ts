@@ -27,6 +27,7 @@ export function valueText(target: TargetName, value: number | undefined): string
 
 /** «P95 ≤ 6 ms». */
 export function targetText({ target, bound }: Pick<Check, 'target' | 'bound'>): string {
+  if (target === 'errorRate' && bound === 0) return 'no errors';
   const sign = target === 'achieved' ? '≥' : '≤';
   const value = target === 'achieved' || target === 'errorRate' ? percent(bound) : `${bound} ms`;
   return `${NAMES[target]} ${sign} ${value}`;
@@ -73,7 +74,13 @@ export function tableText(verdicts: readonly Verdict[], isQuick: boolean): strin
   );
   return [
     ...all.map(text),
-    ...(missed.length === 0 ? [] : ['', 'Missed:', ...missed.map((m) => `  ${m}`)]),
+    ...(missed.length === 0
+      ? []
+      : [
+          '',
+          isQuick ? 'Targets missed, which a quick run does not judge:' : 'Missed:',
+          ...missed.map((m) => `  ${m}`),
+        ]),
   ].join('\n');
 }
 
@@ -86,6 +93,11 @@ export function figuresText(figures: Figures | undefined): string[] {
 
 export function ms(value: number): string {
   return value.toFixed(2);
+}
+
+/** «2026-01-31 12:00:00 UTC». */
+export function timeText(iso: string): string {
+  return iso.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
 }
 
 /** «66,667». */
