@@ -37,6 +37,7 @@ export interface LoadRun {
   readonly pipelining?: number;
   readonly processes?: number;
   readonly drainSeconds?: number;
+  readonly isSpinning?: boolean;
 }
 
 /** Runs the load driver beside the processes `others` (pids by label). */
@@ -69,6 +70,7 @@ export async function runLoadDriver(
   };
   const given = Object.entries(flags).filter(([, value]) => value !== undefined);
   const args = given.flatMap(([name, value]) => [`--${name}`, String(value)]);
+  if (run.isSpinning === true) args.push('--spin');
   return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [
     result.fromWallMs,
     result.toWallMs,
