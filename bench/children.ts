@@ -38,6 +38,7 @@ export interface LoadRun {
   readonly pipelining?: number;
   readonly processes?: number;
   readonly drainSeconds?: number;
+  readonly isSpinning?: boolean;
 }
 
 /** Runs the load driver beside the processes `others` (pids by label). `signal` ends it, and throws its reason. */
@@ -71,6 +72,7 @@ export async function runLoadDriver(
   };
   const given = Object.entries(flags).filter(([, value]) => value !== undefined);
   const args = given.flatMap(([name, value]) => [`--${name}`, String(value)]);
+  if (run.isSpinning === true) args.push('--spin');
   const window = (result: LoadResult): [number, number] => [result.fromWallMs, result.toWallMs];
   return runProgram<LoadResult>('../loadtest/main.js', args, others, window, signal);
 }

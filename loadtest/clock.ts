@@ -43,7 +43,7 @@ export class Clock {
 
   /** Resolves when the last arrival is due. */
   run(startAt: number, handlers: ClockHandlers): Promise<void> {
-    const { stretches, seconds, warmupSeconds, workload, process, processes } = this.#settings;
+    const { stretches, seconds, warmupSeconds, workload, process, processes, isSpinning } = this.#settings;
     const first = stretches[0].from;
     const warmup: Stretch = { seconds: warmupSeconds, from: first, to: first };
     const all = warmupSeconds > 0 ? [warmup, ...stretches] : stretches;
@@ -66,8 +66,9 @@ export class Clock {
         }
         if (!handlers.hasFree()) starvedAt = now;
         handlers.turn(now);
-        if (now < this.#endAt) setTimeout(tick, 1);
-        else resolve(this.#unsent(arrivals));
+        if (now >= this.#endAt) resolve(this.#unsent(arrivals));
+        else if (isSpinning) setImmediate(tick);
+        else setTimeout(tick, 1);
       };
       tick();
     });

@@ -21,6 +21,8 @@ export interface Options {
 const RATE = 66_667;
 const NAMES = 131_072;
 const SOCKETS = 8;
+/** An HTTP connection has one open request, or a few. */
+const HTTP_SOCKETS = 128;
 const OPS_PER_FRAME = 64;
 /** Of the general engine. */
 const CLIENTS = 4_096;
@@ -45,6 +47,7 @@ interface Flags {
   readonly hold?: number;
   readonly ttl?: number;
   readonly pipelining: number;
+  readonly spin?: true;
   readonly drain: number;
   readonly processes: number;
   readonly p95: number;
@@ -83,7 +86,7 @@ function newProgram(): Command {
     .option('--warmup <s>', 'time before it, at the rate with which it begins', number, 2)
     .option(
       '--sockets <n>',
-      `WebSockets, or HTTP connections (default: the workload's, or ${SOCKETS})`,
+      `connections (default: the workload's, or ${SOCKETS}; HTTP: ${HTTP_SOCKETS})`,
       number,
     )
     .option('--ops-per-frame <n>', `ops in one frame (default: the workload's, or ${OPS_PER_FRAME})`, number)
@@ -94,6 +97,7 @@ function newProgram(): Command {
     .option('--hold <ms>', 'time from grant to release, instead of what the workload says', number)
     .option('--ttl <ms>', "TTL of the claims instead of the workload's", number)
     .option('--pipelining <n>', 'HTTP: open requests on one connection', number, 1)
+    .option('--spin', 'look at the clock all the time: takes a core, and is never half a millisecond late')
     .option('--drain <s>', 'how long the last answers are waited for', number, 10)
     .option('--processes <n>', 'driver processes', number, 1)
     .option('--p95 <ms>', 'step: a step with a higher one is not held', number, 25)
@@ -134,6 +138,7 @@ export function readOptions(args: readonly string[]): Options {
     run: newRunName(),
     areNamesShared: flags.shareNames === true,
     pipelining: flags.pipelining,
+    isSpinning: flags.spin === true,
     drainSeconds: flags.drain,
     process: 0,
     processes: 1,
@@ -153,7 +158,7 @@ function sizeOf(
   protocol: Protocol,
 ): Pick<LoadSettings, 'sockets' | 'opsPerFrame' | 'names' | 'clients'> {
   const { defaults, popularity, parts } = workload;
-  const sockets = flags.sockets ?? defaults.sockets ?? SOCKETS;
+  const sockets = flags.sockets ?? defaults.sockets ?? (protocol === 'http' ? HTTP_SOCKETS : SOCKETS);
   const opsPerFrame = protocol === 'http' ? 1 : (flags.opsPerFrame ?? defaults.opsPerFrame ?? OPS_PER_FRAME);
   const wanted = flags.names ?? defaults.names ?? NAMES;
   const clients =

@@ -30,6 +30,8 @@ export interface LoadSettings {
   readonly clients: number;
   /** HTTP: requests on one connection that have no answer yet. */
   readonly pipelining: number;
+  /** The clock is looked at all the time, not each millisecond: a whole core, for latencies far below one. */
+  readonly isSpinning: boolean;
   /** How long answers are waited for after the last request. */
   readonly drainSeconds: number;
   readonly process: number;
