@@ -45,6 +45,8 @@ const sizeShape = {
   processes: count.max(64, 'at most 64').optional(),
   holdMs: z.number('0 or more ms').min(0, '0 or more ms').optional(),
   ttlMs: count.optional(),
+  /** Whether the driver looks at its clock all the time, for latencies far below a millisecond. */
+  spin: z.boolean('true or false').optional(),
 };
 
 const profileSchema = strict({
@@ -71,7 +73,14 @@ const fileSchema = strict({
   warmupSeconds: seconds,
   runs: count.max(100, 'at most 100'),
   targets: strict(targetsShape).default({}),
-  quick: strict({ rate: positive, seconds, warmupSeconds: seconds, names: count, clients: count }),
+  quick: strict({
+    rate: positive,
+    seconds,
+    warmupSeconds: seconds,
+    sockets: count,
+    names: count,
+    clients: count,
+  }),
   profiles: z
     .record(z.string().regex(/^[a-z][a-z0-9-]{0,30}$/), profileSchema, 'profiles by name')
     .refine((profiles) => Object.keys(profiles).length > 0, 'at least one profile'),

@@ -111,15 +111,16 @@ function chosen(
   return profiles.filter(({ name }) => only.includes(name));
 }
 
-function quick(profile: Profile, settings: QuickSettings): Profile {
-  const { rate, seconds, warmupSeconds, names, clients } = settings;
+/** `spin` would take a core from a machine that tests run on. */
+function quick({ spin: _, ...profile }: Profile, settings: QuickSettings): Profile {
+  const { rate, seconds, warmupSeconds, sockets, names, clients } = settings;
   return {
     ...profile,
     rate: Math.min(profile.rate, rate),
     seconds,
     warmupSeconds,
-    // Where the workload has its own, few suffice for its own reasons.
-    ...(profile.clients === undefined ? {} : { clients: Math.min(profile.clients, clients) }),
+    sockets: Math.min(profile.sockets ?? sockets, sockets),
     names: Math.min(profile.names ?? names, names),
+    clients: Math.min(profile.clients ?? clients, clients),
   };
 }

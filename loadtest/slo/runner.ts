@@ -147,6 +147,7 @@ function sizeOf(profile: Profile) {
     processes: profile.processes,
     holdMs: profile.holdMs,
     ttlMs: profile.ttlMs,
+    isSpinning: profile.spin,
   }).filter(([, value]) => value !== undefined);
   const { workload, rate, seconds, warmupSeconds } = profile;
   return { workload, rate, seconds, warmupSeconds, ...Object.fromEntries(given) };

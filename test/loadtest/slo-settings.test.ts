@@ -15,7 +15,7 @@ seconds: 20
 warmupSeconds: 3
 runs: 5
 targets: { achieved: 0.99 }
-quick: { rate: 4000, seconds: 1, warmupSeconds: 0.5, names: 100, clients: 10 }
+quick: { rate: 4000, seconds: 1, warmupSeconds: 0.5, sockets: 4, names: 100, clients: 10 }
 profiles:
   one: { about: a, workload: acquire-release, rate: 9000, targets: { p50Ms: 2 } }
   two: { about: b, workload: get, rate: 1000, seconds: 5, clients: 50, targets: { achieved: 0.5 } }
@@ -62,6 +62,7 @@ test('the file of the project has the profiles and targets that the service is j
   expect(byName.get('small')).toMatchObject({ opsPerFrame: 1 });
   expect(byName.get('mixed')).toMatchObject({ rate: 600_000, workload: 'mixed-80-20' });
   expect(byName.get('contended')).toMatchObject({ workload: 'waiters' });
+  expect(byName.get('cached')).toMatchObject({ workload: 'cached', spin: true, targets: { p50Ms: 0.5 } });
 });
 
 describe('a file', () => {
@@ -118,7 +119,7 @@ describe('the command line', () => {
     const { profiles, runs, isQuick } = planOf('--quick');
     expect({ runs, isQuick }).toEqual({ runs: 1, isQuick: true });
     expect(profiles).toMatchObject([
-      { name: 'one', rate: 4_000, seconds: 1, warmupSeconds: 0.5, names: 100 },
+      { name: 'one', rate: 4_000, seconds: 1, warmupSeconds: 0.5, sockets: 4, names: 100 },
       { name: 'two', rate: 1_000, seconds: 1, warmupSeconds: 0.5, names: 100, clients: 10 },
     ]);
     expect(planOf('--quick', '--runs', '2').runs).toBe(2);
