@@ -112,10 +112,11 @@ function chosen(
 }
 
 /** `spin` would take a core from a machine that tests run on. */
-function quick({ spin: _, ...profile }: Profile, settings: QuickSettings): Profile {
+function quick(profile: Profile, settings: QuickSettings): Profile {
   const { rate, seconds, warmupSeconds, sockets, names, clients } = settings;
   return {
     ...profile,
+    spin: false,
     rate: Math.min(profile.rate, rate),
     seconds,
     warmupSeconds,

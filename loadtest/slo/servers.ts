@@ -48,6 +48,14 @@ export class Servers {
     return pid;
   }
 
+  /** Throws when one of the two has ended, with its last words. */
+  checkAlive(holdfast: HoldfastServer): void {
+    if (this.#etcd.members[0].pid === undefined) throw new Error('etcd ended during the run');
+    if (holdfast.isRunning) return;
+    const words = holdfast.output.trim().split('\n').slice(-3).join(' · ');
+    throw new Error(`Holdfast ended during the run${words === '' ? '' : `: ${words}`}`);
+  }
+
   /** A member that died is started again, so that one bad run does not end all that follow. */
   async mend(): Promise<void> {
     await this.#etcd.members[0].start();

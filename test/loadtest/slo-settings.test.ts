@@ -120,7 +120,7 @@ describe('the command line', () => {
     expect({ runs, isQuick }).toEqual({ runs: 1, isQuick: true });
     expect(profiles).toMatchObject([
       { name: 'one', rate: 4_000, seconds: 1, warmupSeconds: 0.5, sockets: 4, names: 100 },
-      { name: 'two', rate: 1_000, seconds: 1, warmupSeconds: 0.5, names: 100, clients: 10 },
+      { name: 'two', rate: 1_000, seconds: 1, warmupSeconds: 0.5, names: 100, clients: 10, spin: false },
     ]);
     expect(planOf('--quick', '--runs', '2').runs).toBe(2);
   });
