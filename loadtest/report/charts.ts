@@ -191,7 +191,8 @@ export function stackedBarChart(chart: StackedBarChart): string {
   const parts: Named[] = chart.parts.map((name) => ({ name: clean(name) }));
   const sums = rows.map((row) => row.values.reduce((sum, value) => sum + value, 0));
   const range = rangeOf(x, [...sums, ...marks.map((mark) => mark.at)], 'ticks');
-  const [head, top] = heading(title, parts, width);
+  const [head, below] = heading(title, parts, width);
+  const top = below + (marks.length > 0 ? 16 : 0);
   const placed = marks.map((mark) => ({ ...mark, axis: 'x' as const }));
   return draw(title, width, chart.height ?? top + 60 + rows.length * rowHeight(names), {
     ...head,
@@ -205,7 +206,7 @@ export function stackedBarChart(chart: StackedBarChart): string {
       ),
       name,
       stack: 'all',
-      ...(i === 0 ? { markLine: markLines(placed, { x: placeBy(x, range), y: () => 0 }) } : {}),
+      ...(i === 0 ? { markLine: markLines(placed, { x: placeBy(x, range), y: () => 0 }, true) } : {}),
     })),
   });
 }

@@ -205,10 +205,15 @@ export interface PlacedMark {
   readonly label: string;
 }
 
-/** Dashed lines with their labels, those of neighbours at opposite ends. */
+/**
+ * Dashed lines with their labels, those of neighbours at opposite ends.
+ *
+ * @param above labels of vertical lines stand above them, and not along them
+ */
 export function markLines(
   marks: readonly PlacedMark[],
   axes: Readonly<Record<'x' | 'y', (value: number) => number>>,
+  above = false,
 ): EChartsCoreOption {
   const last = { x: -1, y: -1 };
   const atStart = { x: false, y: false };
@@ -225,7 +230,8 @@ export function markLines(
         [axis === 'x' ? 'xAxis' : 'yAxis']: at,
         label: {
           formatter: literal(label),
-          position: atStart[axis] ? 'insideStartTop' : 'insideEndTop',
+          // Where names run from top to bottom, lines do so, too.
+          position: above ? 'start' : atStart[axis] ? 'insideStartTop' : 'insideEndTop',
           color: INK.mark[0],
           fontFamily: FONT,
           fontSize: 11,

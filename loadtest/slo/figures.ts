@@ -49,7 +49,7 @@ export function profileFigures(found: ProfileRuns, cores: number): Figure[] {
     {
       name: `${name}-percentiles`,
       svg: percentiles(found, runs),
-      caption: `From the intended send time; each point is the median${of === '' ? '' : of}.`,
+      caption: `From the intended send time${of === '' ? '' : `; each point is the median${of}`}.`,
     },
     {
       name: `${name}-histogram`,
@@ -65,7 +65,7 @@ export function profileFigures(found: ProfileRuns, cores: number): Figure[] {
     {
       name: `${name}-cpu`,
       svg: processors(`Processor time by process: ${name}`, rowsOfCpu(found), cores),
-      caption: `Medians${of}. The lane is the busiest of Holdfast's threads beside the main one.`,
+      caption: `${of === '' ? '' : `Medians${of}. `}The lane is the busiest of Holdfast's threads beside the main one.`,
     },
   ];
 }
