@@ -141,7 +141,7 @@ function percentiles(found: ProfileRuns, runs: readonly Measurement[]): string {
 }
 
 /** For each percentile, the median over the runs: so that P50, P95 and P99 are those that are judged. */
-function medianPercentiles(latencies: readonly Latency[]): [number, number][] {
+export function medianPercentiles(latencies: readonly Latency[]): [number, number][] {
   const histograms = latencies.filter(({ count }) => count > 0).map(({ histogram }) => addUp([histogram]));
   const least = Math.min(...histograms.map(({ totalCount }) => totalCount));
   const points: [number, number][] = [];
