@@ -14,7 +14,16 @@ import { Command } from 'commander';
 import { NOT_COMPARED, PEERS, REFERENCE } from './list.ts';
 import type { Peer } from './peer.ts';
 import { Session, type PeerRuns, type Times } from './session.ts';
-import { aligned, figureCells, figuresOf, markdown, promiseCells, verdicts, type Figures } from './table.ts';
+import {
+  aligned,
+  exitCodeOf,
+  figureCells,
+  figuresOf,
+  markdown,
+  promiseCells,
+  verdicts,
+  type Figures,
+} from './table.ts';
 
 interface Options extends Times {
   readonly runs: number;
@@ -114,9 +123,7 @@ async function main(): Promise<void> {
     process.stdout.write(`${report(options, peers, rows)}\n`);
     await mkdir(options.out, { recursive: true });
     await writeFile(join(options.out, 'peers.json'), JSON.stringify({ options, rows, runs: all }, null, 2));
-    const isIncomplete = rows.some((row) => row.missing !== undefined);
-    const hasFailed = rows.some((row) => row.failed > 0);
-    process.exitCode = hasFailed || (isIncomplete && process.env['CI'] === 'true') ? 1 : 0;
+    process.exitCode = exitCodeOf(rows, process.env['CI'] === 'true');
   } finally {
     await session.stop();
     await clear();

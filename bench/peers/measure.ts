@@ -34,7 +34,6 @@ export interface LoopTime {
 /** So many failures end a run: what is left would only be more of them. */
 const FAILURES_MAX = 100;
 const MESSAGE_CHARACTERS_MAX = 160;
-/** How long the last answers of the open model are waited for. */
 const DRAIN_MS = 5_000;
 
 class Measure {
@@ -115,21 +114,25 @@ async function worker(client: LockClient, shape: Shape, measure: Measure, first:
   }
 }
 
-/** @param opsPerSecond acquires and releases together */
+/**
+ * @param opsPerSecond acquires and releases together
+ * @param drainMs how long the last answers are waited for
+ */
 export async function openModel(
   client: LockClient,
   shape: Shape,
   time: LoopTime,
   opsPerSecond: number,
+  drainMs = DRAIN_MS,
 ): Promise<LoopResult> {
   const measure = new Measure(time, shape.locksPerBlock);
   const everyMs = (2 * shape.locksPerBlock * 1000) / opsPerSecond;
-  const startAt = performance.now();
+  const startAt = measure.from - time.warmupMs;
   let offered = 0;
   const open = new Set<number>();
-  const pair = async (arrival: number, dueAt: number): Promise<void> => {
-    const block = arrival % shape.blocks;
-    open.add(arrival);
+  const pair = async (block: number, dueAt: number): Promise<void> => {
+    if (open.has(block)) return measure.fail(new Error('all names are still open'));
+    open.add(block);
     try {
       await client.acquire(block);
       measure.answered(dueAt);
@@ -139,19 +142,19 @@ export async function openModel(
     } catch (error) {
       measure.fail(error);
     }
-    open.delete(arrival);
+    open.delete(block);
   };
-  for (let arrived = 0; measure.goesOn;) {
+  for (let arrived = 0; measure.failed < FAILURES_MAX;) {
     const dueAt = startAt + arrived * everyMs;
+    if (dueAt >= measure.to) break;
     if (dueAt > performance.now()) {
       await pause(1);
       continue;
     }
-    if (dueAt >= measure.to) break;
     if (dueAt >= measure.from) offered += 2 * shape.locksPerBlock;
-    void pair(arrived++, dueAt);
+    void pair(arrived++ % shape.blocks, dueAt);
   }
-  const until = performance.now() + DRAIN_MS;
+  const until = performance.now() + drainMs;
   while (open.size > 0 && performance.now() < until) await pause(1);
   return measure.result(offered, open.size);
 }

@@ -147,6 +147,12 @@ export function verdicts(rows: readonly Figures[]): string[] {
   });
 }
 
+/** What the process ends with. `isComplete`: a peer that could not be measured is a failure, too. */
+export function exitCodeOf(rows: readonly Figures[], isComplete: boolean): number {
+  if (rows.some((row) => row.failed > 0)) return 1;
+  return isComplete && rows.some((row) => row.missing !== undefined) ? 1 : 0;
+}
+
 /** Columns padded to their widest cell. */
 export function aligned(cells: Cells): string {
   const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => width(row, column))));
