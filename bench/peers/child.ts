@@ -15,8 +15,15 @@ export interface Measured extends LoopResult {
 const EXTRA_MS = 60_000;
 const OUTPUT_CHARACTERS_MAX = 2_000;
 
-/** @param servers pids by label */
-export async function runLoad(order: LoadOrder, servers: ReadonlyMap<string, number>): Promise<Measured> {
+/**
+ * @param servers pids by label
+ * @param signal ends it before its time; it is rejected then
+ */
+export async function runLoad(
+  order: LoadOrder,
+  servers: ReadonlyMap<string, number>,
+  signal: AbortSignal,
+): Promise<Measured> {
   const program = fileURLToPath(new URL('./load.js', import.meta.url));
   const child = spawn(process.execPath, [program, JSON.stringify(order)], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -25,6 +32,8 @@ export async function runLoad(order: LoadOrder, servers: ReadonlyMap<string, num
   killAtExit(child);
   const sampler = new CoresSampler(new Map([...servers, ['load', child.pid!]]));
   const timer = setTimeout(() => child.kill('SIGKILL'), order.warmupMs + order.ms + EXTRA_MS);
+  const abort = (): void => void child.kill('SIGKILL');
+  signal.addEventListener('abort', abort);
   let output = '';
   let errors = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
@@ -35,9 +44,12 @@ export async function runLoad(order: LoadOrder, servers: ReadonlyMap<string, num
     child.once('close', (code, signal) => resolve(signal ?? `exit ${code}`));
   });
   clearTimeout(timer);
+  signal.removeEventListener('abort', abort);
   sampler.stop();
-  if (output === '')
-    throw new Error(`the load of ${order.client} ended with ${ended} and no result: ${errors}`);
+  if (output === '') {
+    const words = /^\s*\w*Error\b.*$/m.exec(errors)?.[0] ?? errors;
+    throw new Error(`the load of ${order.client} ended with ${ended} and no result. ${words.trim()}`);
+  }
   const result = JSON.parse(output) as LoopResult;
   return { ...result, cores: sampler.between(result.fromWallMs, result.toWallMs) };
 }

@@ -112,20 +112,21 @@ async function main(): Promise<void> {
     process.once(signal, () => {
       say(`${signal}: ending what was started`);
       void session
-        .stop()
+        .end()
         .then(clear)
         .finally(() => process.exit(130));
     });
   }
   try {
     const all = await measure(options, peers, session, folder);
+    if (session.isEnded) return;
     const rows = figuresOf(all, REFERENCE);
     process.stdout.write(`${report(options, peers, rows)}\n`);
     await mkdir(options.out, { recursive: true });
     await writeFile(join(options.out, 'peers.json'), JSON.stringify({ options, rows, runs: all }, null, 2));
     process.exitCode = exitCodeOf(rows, process.env['CI'] === 'true');
   } finally {
-    await session.stop();
+    await session.end();
     await clear();
   }
 }

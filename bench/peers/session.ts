@@ -49,6 +49,7 @@ export function bestConcurrency(sweep: readonly SweepStep[]): number {
 export class Session {
   readonly #times: Times;
   readonly #say: (line: string) => void;
+  readonly #ending = new AbortController();
   #standing: Standing | undefined;
   #folder = '';
 
@@ -59,7 +60,7 @@ export class Session {
 
   /** Adds a run to `runs`. What can't be had, or breaks, is noted there and not thrown. */
   async run(runs: PeerRuns, folder: string): Promise<void> {
-    if (runs.missing !== undefined) return;
+    if (runs.missing !== undefined || this.isEnded) return;
     this.#folder = folder;
     try {
       await mkdir(folder, { recursive: true, mode: 0o755 });
@@ -67,16 +68,27 @@ export class Session {
       if (runs.sweep.length === 0) await this.#sweep(runs);
       await this.#measure(runs);
     } catch (error) {
+      if (this.isEnded) return;
       const { message } = error as Error;
       runs.missing = error instanceof Unavailable ? message : `it failed: ${message}`;
       this.#say(`!! ${runs.peer.name}: ${runs.missing}`);
     } finally {
-      await this.stop();
+      await this.#clear();
     }
   }
 
+  get isEnded(): boolean {
+    return this.#ending.signal.aborted;
+  }
+
+  /** Ends the run that is under way, load first; there is none after it. */
+  async end(): Promise<void> {
+    this.#ending.abort();
+    await this.#clear();
+  }
+
   /** Ends the servers and removes their data. */
-  async stop(): Promise<void> {
+  async #clear(): Promise<void> {
     const standing = this.#standing;
     this.#standing = undefined;
     await standing?.stop();
@@ -118,6 +130,6 @@ export class Session {
       warmupMs: this.#times.warmupSeconds * 1000,
       ...what,
     };
-    return runLoad(order, this.#standing!.pids);
+    return runLoad(order, this.#standing!.pids, this.#ending.signal);
   }
 }
