@@ -1,10 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests that start real servers, or Holdfast itself as users start it. */
-const SERVERS = [
-  'test/{conformance,e2e,chaos,cli,bench,loadtest}/**/*.test.ts',
-  'test/shard/etcd/**/*.test.ts',
-];
+const SERVERS = ['test/{conformance,e2e,chaos,cli,bench}/**/*.test.ts', 'test/shard/etcd/**/*.test.ts'];
 
 export default defineConfig({
   test: {

@@ -9,7 +9,7 @@
  * prints its result as one line of JSON.
  */
 import type { Histogram } from 'hdr-histogram-js';
-import { latencyOf, newHistogram, type Latency } from '../loadtest/result.ts';
+import { latencyOf, newHistogram, type Latency } from '../loadtest/latency.ts';
 import { LIMITS } from '../src/limits.ts';
 import { openEtcdStore } from '../src/shard/etcd/store.ts';
 import { Chain, type Arrivals } from './chain.ts';

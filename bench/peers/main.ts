@@ -8,11 +8,13 @@
  */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { chmodSync } from 'node:fs';
-import { cpus, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { machine } from '../../loadtest/report/machine.ts';
 import { NOT_COMPARED, PEERS, REFERENCE } from './list.ts';
 import type { Peer } from './peer.ts';
+import { reportPage, throughputChart } from './report.ts';
 import { Session, type PeerRuns, type Times } from './session.ts';
 import {
   aligned,
@@ -75,29 +77,49 @@ async function measure(
   return all;
 }
 
-function report(options: Options, peers: readonly Peer[], rows: readonly Figures[]): string {
-  const machine = `${cpus().length} cores of ${cpus()[0].model.trim()}, Node ${process.version}`;
+function methodOf({ seconds, runs, rate }: Options): string {
+  return [
+    'An op is one acquire or one release of a name that nobody else wants.',
+    'Saturation: a closed loop, with as many ops in flight as served each best in a sweep; ' +
+      `${seconds} s a run, median of ${runs} runs in turns.`,
+    `At ${rate} ops/s: an open model, one name a request, latency from the intended time.`,
+    'Servers and load share this machine; one peer runs at a time.',
+  ].join('\n');
+}
+
+function textOf(options: Options, peers: readonly Peer[], rows: readonly Figures[], host: string): string {
   const figures = figureCells(rows, options.rate);
   const promises = promiseCells(peers);
   const missing = rows.filter((row) => row.missing !== undefined);
+  const failed = rows.filter((row) => row.failed > 0);
   const lines = [
-    `An op is one acquire or one release of a name that nobody else wants. Saturation: closed loop, as many in flight as`,
-    `served each best in a sweep, ${options.seconds} s, median of ${options.runs} runs in turns. At ${options.rate} ops/s: open model, one name a request.`,
-    `Everything incl. the load on ${machine}.`,
-    '',
-    aligned(figures),
-    '',
-    aligned(promises),
-    '',
+    ...[methodOf(options), host, '', aligned(figures), '', aligned(promises), ''],
     ...verdicts(rows),
     ...missing.map((row) => `!! NOT MEASURED: ${row.name}: ${row.missing}`),
-    ...rows
-      .filter((row) => row.failed > 0)
-      .map((row) => `!! FAILED: ${row.name}: ${JSON.stringify(row.failures)}`),
+    ...failed.map((row) => `!! FAILED: ${row.name}: ${JSON.stringify(row.failures)}`),
     ...NOT_COMPARED.map(({ name, why }) => `!! NOT COMPARED: ${name}: ${why}`),
     ...(options.markdown ? ['', markdown(figures), '', markdown(promises)] : []),
   ];
   return lines.join('\n');
+}
+
+/** peers.json, peers.svg and peers.html. */
+async function writeReports(
+  options: Options,
+  peers: readonly Peer[],
+  all: readonly PeerRuns[],
+  rows: readonly Figures[],
+  host: readonly (readonly [string, string])[],
+): Promise<void> {
+  const { out, rate } = options;
+  const method = methodOf(options).replaceAll('\n', '\n\n');
+  const settings = Object.fromEntries(Object.entries(options));
+  const json = { settings, machine: Object.fromEntries(host), rows, runs: all };
+  await mkdir(out, { recursive: true });
+  await writeFile(join(out, 'peers.json'), JSON.stringify(json, null, 2));
+  await writeFile(join(out, 'peers.svg'), throughputChart(rows, peers));
+  await writeFile(join(out, 'peers.html'), reportPage(rows, peers, method, rate, host));
+  say(`written to ${out}: peers.json, peers.svg, peers.html`);
 }
 
 async function main(): Promise<void> {
@@ -106,6 +128,7 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-peers-'));
   // PostgreSQL runs as another user and has its data below.
   chmodSync(folder, 0o755);
+  const host = machine(folder);
   const session = new Session(options, say);
   const clear = (): Promise<void> => rm(folder, { recursive: true, force: true, maxRetries: 3 });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -121,9 +144,9 @@ async function main(): Promise<void> {
     const all = await measure(options, peers, session, folder);
     if (session.isEnded) return;
     const rows = figuresOf(all, REFERENCE);
-    process.stdout.write(`${report(options, peers, rows)}\n`);
-    await mkdir(options.out, { recursive: true });
-    await writeFile(join(options.out, 'peers.json'), JSON.stringify({ options, rows, runs: all }, null, 2));
+    const line = host.map(([name, value]) => `${name}: ${value}`).join('; ');
+    process.stdout.write(`${textOf(options, peers, rows, line)}\n`);
+    await writeReports(options, peers, all, rows, host);
     process.exitCode = exitCodeOf(rows, process.env['CI'] === 'true');
   } finally {
     await session.end();

@@ -8,7 +8,7 @@
  */
 import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises';
 import type { Histogram } from 'hdr-histogram-js';
-import { latencyOf, newHistogram, type Latency } from '../../loadtest/result.ts';
+import { latencyOf, newHistogram, type Latency } from '../../loadtest/latency.ts';
 import type { LockClient, Shape } from './peer.ts';
 
 /** One acquire or one release of one name is an op. */

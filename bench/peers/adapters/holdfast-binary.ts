@@ -1,7 +1,7 @@
 /** Holdfast's binary WebSocket with prepared frames, as the load driver uses it: a block is one frame. */
 import { randomBytes } from 'node:crypto';
 import { Connection } from '../../../loadtest/connection.ts';
-import { Frames } from '../../../loadtest/frames.ts';
+import { Frames } from '../../../loadtest/frames/frames.ts';
 import { codeOfWire } from '../../../src/errors.ts';
 import { ANSWER_HEAD_BYTES } from '../../../src/protocol/answer.ts';
 import { readU64 } from '../../../src/protocol/bytes.ts';
@@ -34,7 +34,8 @@ class HoldfastClient implements LockClient {
 
   constructor(shape: Shape) {
     const { blocks, locksPerBlock, nameOf } = shape;
-    const settings = { blocks, opsPerFrame: locksPerBlock, ttlMs: TTL_MS, nameBytes: NAME_BYTES, nameOf };
+    const names = { nameBytes: NAME_BYTES, nameOf };
+    const settings = { blocks, opsPerFrame: locksPerBlock, ttlMs: TTL_MS, names, firstId: 0 };
     this.#locks = locksPerBlock;
     this.#acquires = new Frames('acquire', settings);
     this.#releases = new Frames('release', settings);
