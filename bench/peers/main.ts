@@ -40,7 +40,12 @@ function readOptions(): Options {
     .description(`Holdfast beside other lock services.\n\nPeers:\n  ${keys.join(', ')}`)
     .option('--runs <n>', 'times that each peer is measured, in turns', Number, 3)
     .option('--seconds <s>', 'measured time at saturation', Number, 10)
-    .option('--sweep-seconds <s>', 'measured time of each concurrency that is tried, once', Number, 2)
+    .option(
+      '--sweep-seconds <s>',
+      'measured time of each concurrency that is tried, once; 0: none is',
+      Number,
+      2,
+    )
     .option('--rate <ops/s>', 'rate that all are compared at', Number, 500)
     .option('--rate-seconds <s>', 'measured time at that rate', Number, 5)
     .option('--warmup-seconds <s>', 'time before each measurement', Number, 1.5)

@@ -9,7 +9,7 @@ import type { LoadOrder } from './load.ts';
 import { NAMES, Unavailable, type Peer, type Standing } from './peer.ts';
 
 export interface Times {
-  /** Measured time of a saturation run, of each step of the sweep, of the common rate. */
+  /** Measured time of a saturation run, of each step of the sweep (0: none, the second step of each is taken), of the common rate. */
   readonly seconds: number;
   readonly sweepSeconds: number;
   readonly rateSeconds: number;
@@ -38,9 +38,12 @@ export interface PeerRuns {
 const NEARLY = 0.97;
 /** Blocks that the client of the open model is prepared for at a time. */
 const PACED_CONCURRENCY = 64;
+/** Different names there: enough that none comes again within a minute at the usual rate. */
+const PACED_NAMES = 16_384;
 
 /** The number of blocks in flight to measure with: no more than the best rate needs. */
 export function bestConcurrency(sweep: readonly SweepStep[]): number {
+  if (sweep.length === 1) return sweep[0].concurrency;
   const best = Math.max(...sweep.map((step) => step.opsPerSecond));
   const enough = sweep.filter((step) => step.opsPerSecond >= best * NEARLY);
   return Math.min(...enough.map((step) => step.concurrency));
@@ -96,6 +99,10 @@ export class Session {
   }
 
   async #sweep({ peer, sweep }: PeerRuns): Promise<void> {
+    if (this.#times.sweepSeconds === 0) {
+      sweep.push({ concurrency: peer.concurrencies[1], opsPerSecond: NaN });
+      return;
+    }
     for (const concurrency of peer.concurrencies) {
       const { opsPerSecond } = await this.#load(peer, { concurrency, ms: this.#times.sweepSeconds * 1000 });
       this.#say(`  ${concurrency * peer.locksPerBlock} ops in flight: ${opsPerSecond.toFixed(0)} ops/s`);
@@ -110,6 +117,7 @@ export class Session {
     const order = {
       concurrency: PACED_CONCURRENCY,
       locksPerBlock: 1,
+      names: Math.min(PACED_NAMES, peer.names ?? NAMES),
       opsPerSecond: rate,
       ms: rateSeconds * 1000,
     };

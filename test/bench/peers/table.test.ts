@@ -1,7 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Measured } from '../../../bench/peers/child.ts';
 import { NOT_COMPARED, PEERS, REFERENCE } from '../../../bench/peers/list.ts';
-import type { PeerRuns } from '../../../bench/peers/session.ts';
 import {
   aligned,
   exitCodeOf,
@@ -12,25 +10,7 @@ import {
   promiseCells,
   verdicts,
 } from '../../../bench/peers/table.ts';
-
-function measured(opsPerSecond: number, extra: Partial<Measured> = {}): Measured {
-  const latency = { count: 1, p50Ms: 1, p95Ms: 2, p99Ms: 3, p999Ms: 4, maxMs: 5 };
-  const window = { fromWallMs: 0, toWallMs: 1_000 };
-  const cores = { server: 0.5, load: 0.25 };
-  const common = { offeredPerSecond: opsPerSecond, failures: {}, unanswered: 0, cores };
-  return { opsPerSecond, latency, ...window, ...common, ...extra };
-}
-
-function runs(key: string, rates: readonly number[], extra: Partial<PeerRuns> = {}): PeerRuns {
-  return {
-    peer: PEERS.find((peer) => peer.key === key)!,
-    sweep: [{ concurrency: 8, opsPerSecond: 10 }],
-    saturated: rates.map((rate) => measured(rate)),
-    paced: rates.map(() => measured(500)),
-    missing: undefined,
-    ...extra,
-  };
-}
+import { measured, runs } from './figures.ts';
 
 test('the median of runs is not moved by one bad one', () => {
   expect(median([5, 1, 900])).toBe(5);
