@@ -48,7 +48,7 @@ function readOptions(): Options {
     )
     .option('--rate <ops/s>', 'rate that all are compared at', Number, 500)
     .option('--rate-seconds <s>', 'measured time at that rate', Number, 5)
-    .option('--warmup-seconds <s>', 'time before each measurement', Number, 1.5)
+    .option('--warmup-seconds <s>', 'time before each measurement', Number, 3)
     .option('--only <peer,…>', 'which peers', (text) => text.split(','), keys)
     .option('--out <folder>', 'for peers.json and the report', 'reports/peers')
     .option('--markdown', 'print the tables as Markdown, too', false)
