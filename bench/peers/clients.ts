@@ -1,5 +1,5 @@
 /** The clients by name, each loaded only by the process that uses it: none pays for the libraries of the others. */
-import type { Connect } from './peer.ts';
+import type { ClientName, Connect } from './peer.ts';
 
 export const CLIENTS = {
   'holdfast-binary': async () => (await import('./adapters/holdfast-binary.ts')).connect,
@@ -14,6 +14,4 @@ export const CLIENTS = {
   nats: async () => (await import('./adapters/nats.ts')).connect,
   'postgres-advisory': async () => (await import('./adapters/postgres.ts')).connectAdvisory,
   'postgres-rows': async () => (await import('./adapters/postgres.ts')).connectRows,
-} as const satisfies Record<string, () => Promise<Connect>>;
-
-export type ClientName = keyof typeof CLIENTS;
+} as const satisfies Record<ClientName, () => Promise<Connect>>;

@@ -6,9 +6,9 @@
  * prints its LoopResult as one line of JSON.
  */
 import { randomBytes } from 'node:crypto';
-import { CLIENTS, type ClientName } from './clients.ts';
+import { CLIENTS } from './clients.ts';
 import { closedLoop, openModel, type LoopResult, type LoopTime } from './measure.ts';
-import { NAME_BYTES, type Shape } from './peer.ts';
+import { NAME_BYTES, type ClientName, type Shape } from './peer.ts';
 
 export interface LoadOrder extends LoopTime {
   readonly client: ClientName;

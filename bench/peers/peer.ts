@@ -10,7 +10,21 @@
  * Names are taken and released a block at a time: a block is one name for most
  * peers, one frame, pipeline or transaction for those that can do several.
  */
-import type { ClientName } from './clients.ts';
+
+/** The clients: clients.ts knows where each is. */
+export type ClientName =
+  | 'holdfast-binary'
+  | 'holdfast-http'
+  | 'journal'
+  | 'nested-txn'
+  | 'etcd-lock'
+  | 'etcd3'
+  | 'redlock'
+  | 'redis-pipeline'
+  | 'zookeeper'
+  | 'nats'
+  | 'postgres-advisory'
+  | 'postgres-rows';
 
 /** Why a peer can't be measured on this machine: a loud line of the table, and a failure in CI. */
 export class Unavailable extends Error {

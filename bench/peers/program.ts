@@ -8,6 +8,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { killAtExit } from '../../src/cli/children.ts';
@@ -94,7 +95,7 @@ export async function providePackage(name: string, isThere: () => Promise<boolea
   if (!(await works('apt-get', ['--version'])))
     throw new Unavailable(`${name} is not installed, and there is no apt-get`);
   const failed = await oneAtATime(
-    `/tmp/holdfast-apt-${name}.lock`,
+    join(tmpdir(), `holdfast-apt-${name}.lock`),
     `installing ${name}`,
     sayOnStderr,
     async () => {
