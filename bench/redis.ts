@@ -3,12 +3,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { freePorts } from '../src/cli/etcd-server.ts';
+import { killAtExit } from '../src/cli/children.ts';
 import { command, sayOnStderr, works } from '../src/cli/provide.ts';
 
 const PROGRAM = 'redis-server';
 
 export interface RedisServer {
   readonly port: number;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -20,9 +22,11 @@ export async function startRedis(folder: string, appendfsync: 'always' | 'everys
   const child = spawn(PROGRAM, [...settings, '--appendonly', 'yes', '--appendfsync', appendfsync], {
     stdio: 'ignore',
   });
+  killAtExit(child);
   await answering(port, child);
   return {
     port,
+    pid: child.pid!,
     async stop() {
       child.kill('SIGTERM');
       if (child.exitCode === null) await once(child, 'exit');

@@ -93,3 +93,33 @@ test.skipIf(etcdMissing)(
   },
   180_000,
 );
+
+test.skipIf(etcdMissing)(
+  'Holdfast beside a nested Txn per batch',
+  async () => {
+    const out = join(folder.path, 'peers');
+    const times = [
+      '--seconds',
+      '0.5',
+      '--sweep-seconds',
+      '0',
+      '--rate-seconds',
+      '0.5',
+      '--warmup-seconds',
+      '0.1',
+    ];
+    const args = ['--runs', '1', '--only', 'holdfast,nested-txn', '--out', out, '--markdown', ...times];
+    const { stdout } = await program('bench/peers/main.js', args);
+    const { rows } = JSON.parse(await readFile(join(out, 'peers.json'), 'utf8'));
+    expect(rows.map((row: { key: string }) => row.key)).toEqual(['holdfast', 'nested-txn']);
+    for (const row of rows) {
+      expect(row.failed).toBe(0);
+      expect(row.opsPerSecond).toBeGreaterThan(0);
+      expect(row.pacedP50Ms).toBeGreaterThan(0);
+    }
+    expect(stdout).toMatch(/(met {3}|MISSED) {2}≥ 5 × nested Txn per batch/);
+    expect(stdout).toContain('| Holdfast, frames of 64 |');
+    expect(await readFile(join(out, 'peers.html'), 'utf8')).toContain('<svg');
+  },
+  180_000,
+);
