@@ -67,9 +67,9 @@ function fitRoundTrip(observations: readonly Observation[]): Coefficients['round
     .filter(({ commitsPerSecond }) => commitsPerSecond > 0)
     .map(({ setting, commitMs, commitsPerSecond, cores }) => {
       const neighbours = chainsOf(setting) / setting.shards - 1;
-      const opsPerCommit = setting.opsPerSecond / commitsPerSecond;
+      const opsOfLane = (setting.opsPerSecond / commitsPerSecond) * setting.shards;
       const queue = queueing(utilizationOf(setting, cores, 1));
-      return relative([1, opsPerCommit, neighbours, queue], commitMs - setting.distanceMs, MS_MIN);
+      return relative([1, opsOfLane, neighbours, queue], commitMs - setting.distanceMs, MS_MIN);
     });
   if (equations.length === 0) throw new Error('no measured point has commits');
   const [baseMs, perOpMs, perNeighbourMs, queueMs] = fitNonNegative(equations);

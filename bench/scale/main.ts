@@ -35,6 +35,7 @@ interface Options {
   readonly markdown?: boolean;
   readonly plan?: readonly number[];
   readonly shards?: number;
+  readonly p50: number;
   readonly from?: string;
   readonly keepReference?: boolean;
 }
@@ -58,7 +59,8 @@ function readOptions(): Options {
     .option('--markdown', 'print tables as Markdown')
     .option('--plan <ops/s,…>', 'measure nothing; say what so many need', (t) => list(t).map(Number))
     .option('--shards <n>', 'with --plan: also all of it in one cluster of so many shards', Number)
-    .option('--from <file>', 'with --plan: the scale.json of a run (default: the last one)')
+    .option('--p50 <ms>', 'with --plan: the most that is wanted', Number, DEFAULT_LIMITS.p50Ms)
+    .option('--from <file>', 'measure nothing; report, or plan from, what the scale.json of a run says')
     .option('--keep-reference', `keep the points in ${REFERENCE}`)
     .parse();
   const options = program.opts<Options>();
@@ -91,26 +93,38 @@ async function measure(options: Options, dimensions: readonly Dimension[]): Prom
   return {
     at: new Date().toISOString(),
     machine: machine(folder),
-    ...{ cores: cpus().length, seconds: settings.seconds, runs: options.runs },
+    ...{ cores: cpus().length, seconds: settings.seconds, runs: options.runs, isQuick },
     ...{ samples: runner.samples, failures: runner.failures },
   };
 }
 
+function readRun(path: string): Measured {
+  return JSON.parse(readFileSync(path, 'utf8')) as Measured;
+}
+
+/** What a run measured: the named one, else the last one, else the one that is kept. */
+function measuredBefore({ from, out }: Options): { measured: Measured; path: string } {
+  if (from !== undefined) return { measured: readRun(from), path: from };
+  const last = join(out, 'scale.json');
+  const measured = existsSync(last) ? readRun(last) : undefined;
+  if (measured?.isQuick === false) return { measured, path: last };
+  return { measured: readRun(REFERENCE), path: REFERENCE };
+}
+
 function plan(options: Options, rates: readonly number[]): void {
-  const last = join(options.out, 'scale.json');
-  const path = options.from ?? (existsSync(last) ? last : REFERENCE);
-  const measured = JSON.parse(readFileSync(path, 'utf8')) as Measured;
+  const { measured, path } = measuredBefore(options);
   const points = modelPoints(medians(measured.samples), measured.cores);
   const costs = fit(points);
+  const limits = { ...DEFAULT_LIMITS, p50Ms: options.p50 };
   const { shards } = options;
-  const single = shards === undefined ? [] : rates.map((rate) => planOneCell(costs, rate, shards));
-  const plans = [...plansOf(points, rates), ...single.filter((one): one is Plan => one !== undefined)];
+  const single = shards === undefined ? [] : rates.map((rate) => planOneCell(costs, rate, shards, limits));
+  const plans = [...plansOf(points, rates, limits), ...single.filter((one): one is Plan => one !== undefined)];
   const shown = (table: Table): string => (options.markdown ? markdown(table) : text(table));
   const lines = [
-    shown(planTable(plans, DEFAULT_LIMITS)),
+    shown(planTable(plans, limits)),
     ...(single.includes(undefined) ? [`One cluster of ${shards} shards can't do it within the limits.`] : []),
     `\nFrom ${points.length} points of ${measured.at} (${path}). What is taken for granted:`,
-    ...assumptions().map((line) => `- ${line}`),
+    ...assumptions(limits).map((line) => `- ${line}`),
     `\n${shown(coefficientTable(costs))}`,
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
@@ -129,7 +143,7 @@ async function main(): Promise<void> {
     return;
   }
   const dimensions = DIMENSIONS.filter(({ name }) => options.only.includes(name));
-  const measured = await measure(options, dimensions);
+  const measured = options.from === undefined ? await measure(options, dimensions) : readRun(options.from);
   const sections = sectionsOf(measured, dimensions);
   process.stdout.write(`\n${printed(sections, options.markdown ?? false)}\n`);
   say(`report: ${writeReport(measured, sections, options.out)}`);

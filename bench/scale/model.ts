@@ -10,8 +10,9 @@
  *       it commits again at once when something came meanwhile (1 − e^(−v·R)),
  *       else it waits for the next arrival, 1 / v on average
  *   ops of a commit               k = ops of the chain a second / C
- *   round trip                    R = base + perOp · k + perNeighbour · (chains of the shard − 1)
+ *   round trip                    R = base + perOp · k · shards + perNeighbour · (chains of the shard − 1)
  *                                     + queue · u / (1 − u) + distance
+ *       k · shards is what the lane decides meanwhile, for all its shards: its answer waits for that;
  *       u is the part in use of the busiest thread, or of the processors when that is more: what is ready to run waits
  *   latency, P50                  = overhead + overheadQueue · u / (1 − u) + hop · forwarded + R · (1 + wait · R·C)
  *       an op waits for what is left of the commit that is under way, if one is (R·C of the time), and then
@@ -207,7 +208,7 @@ export function predict(costs: Coefficients, setting: Setting, memberCores = 1):
     const commits = commitsOfChain(commitMs / 1000, arrivals);
     const utilization = utilizationOf(setting, coresOf(costs, setting, commits * chains), memberCores);
     const opsPerCommit = commits === 0 ? 0 : setting.opsPerSecond / chains / commits;
-    const next = fixedMs + perOpMs * opsPerCommit + queueMs * queueing(utilization);
+    const next = fixedMs + perOpMs * opsPerCommit * setting.shards + queueMs * queueing(utilization);
     const step = DAMPING * (next - commitMs);
     commitMs += step;
     if (Math.abs(step) < CLOSE_MS) break;

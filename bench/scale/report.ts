@@ -24,6 +24,7 @@ import {
 export const EXAMPLES = [66_667, 600_000, 1_000_000, 10_000_000];
 /** Fewer can't tell the costs apart. */
 const MODEL_POINTS_MIN = 4;
+const SIZING = 'Sizing, by the model';
 
 /** What is kept of a run, and what the model is fitted to again later. */
 export interface Measured {
@@ -32,6 +33,8 @@ export interface Measured {
   readonly cores: number;
   readonly seconds: number;
   readonly runs: number;
+  /** To see that it works: the figures mean nothing. */
+  readonly isQuick: boolean;
   readonly samples: readonly Sample[];
   readonly failures: readonly Failure[];
 }
@@ -54,7 +57,10 @@ export function sectionsOf(measured: Measured, dimensions: readonly Dimension[])
       plots: plotsOf(dimension, samples),
     }));
   const points = modelPoints(samples, measured.cores);
-  return points.length < MODEL_POINTS_MIN ? sections : [...sections, ...modelSections(points)];
+  if (points.length < MODEL_POINTS_MIN) return sections;
+  const all = modelSections(points);
+  // What a quick run would say about large systems could be taken for true.
+  return [...sections, ...(measured.isQuick ? all.filter(({ heading }) => heading !== SIZING) : all)];
 }
 
 function modelSections(points: readonly ModelPoint[]): Section[] {
@@ -81,7 +87,7 @@ function modelSections(points: readonly ModelPoint[]): Section[] {
       plots: modelPlots(checked),
     },
     {
-      heading: 'Sizing, by the model',
+      heading: SIZING,
       about: assumptions().join(' '),
       table: planTable(plans, DEFAULT_LIMITS),
       plots: [],
@@ -89,9 +95,13 @@ function modelSections(points: readonly ModelPoint[]): Section[] {
   ];
 }
 
-export function plansOf(points: readonly ModelPoint[], rates: readonly number[]): Plan[] {
+export function plansOf(
+  points: readonly ModelPoint[],
+  rates: readonly number[],
+  limits = DEFAULT_LIMITS,
+): Plan[] {
   const costs = fit(points);
-  return rates.map((opsPerSecond) => planFor(costs, opsPerSecond));
+  return rates.map((opsPerSecond) => planFor(costs, opsPerSecond, limits));
 }
 
 /** What a plan takes for granted, one sentence each. */
@@ -125,6 +135,7 @@ export function writeReport(measured: Measured, sections: readonly Section[], fo
     writeFileSync(join(folder, `${name}.svg`), svg);
   }
   const intro =
+    (measured.isQuick ? 'A quick run, to see that it works: the figures mean nothing. ' : '') +
     `${measured.runs} run(s) of ${measured.seconds} s a point, medians; real etcd with fsync, ` +
     'open model: latency counts from the time at which an op was meant to be sent. Everything on one machine, the load too.';
   const html = page({
