@@ -3,8 +3,8 @@ import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { LoadSettings } from '../loadtest/workloads.ts';
-import type { LoadResult } from '../loadtest/result.ts';
+import type { ProfileName } from '../loadtest/profile.ts';
+import type { LoadResult, Protocol } from '../loadtest/result.ts';
 import type { CeilingResult, CeilingSettings } from './ceiling.ts';
 import { CpuSampler, type ProcessCpu } from './cpu.ts';
 
@@ -14,30 +14,63 @@ export interface Measured<T> {
   readonly cpu: ReadonlyMap<string, ProcessCpu>;
 }
 
-export type LoadRun = Pick<LoadSettings, 'url' | 'workload' | 'rate' | 'seconds' | 'warmupSeconds'> & {
+export interface LoadRun {
+  readonly url: string;
+  /** One that comes with the driver, or a file. */
+  readonly workload: string;
+  /** Ops a second; what is not given is as the workload says. */
+  readonly rate: number;
+  readonly seconds: number;
+  readonly warmupSeconds: number;
+  readonly protocol?: Protocol;
+  readonly profile?: ProfileName;
+  readonly from?: number;
+  readonly to?: number;
+  readonly steps?: number;
   readonly names?: number;
   readonly namesFile?: string;
   readonly opsPerFrame?: number;
   readonly sockets?: number;
+  readonly clients?: number;
   readonly holdMs?: number;
   readonly ttlMs?: number;
-};
+  readonly pipelining?: number;
+  readonly processes?: number;
+  readonly drainSeconds?: number;
+  readonly isSpinning?: boolean;
+}
 
 /** Runs the load driver beside the processes `others` (pids by label). */
 export async function runLoadDriver(
   run: LoadRun,
   others: ReadonlyMap<string, number>,
 ): Promise<Measured<LoadResult>> {
-  const args = [
-    ...['--url', run.url, '--workload', run.workload, '--rate', String(run.rate)],
-    ...['--seconds', String(run.seconds), '--warmup', String(run.warmupSeconds), '--json', '-'],
-    ...(run.names === undefined ? [] : ['--names', String(run.names)]),
-    ...(run.namesFile === undefined ? [] : ['--names-file', run.namesFile]),
-    ...(run.opsPerFrame === undefined ? [] : ['--ops-per-frame', String(run.opsPerFrame)]),
-    ...(run.holdMs === undefined ? [] : ['--hold', String(run.holdMs)]),
-    ...(run.ttlMs === undefined ? [] : ['--ttl', String(run.ttlMs)]),
-    ...(run.sockets === undefined ? [] : ['--sockets', String(run.sockets)]),
-  ];
+  const flags: Readonly<Record<string, string | number | undefined>> = {
+    url: run.url,
+    workload: run.workload,
+    rate: run.rate,
+    seconds: run.seconds,
+    warmup: run.warmupSeconds,
+    protocol: run.protocol,
+    profile: run.profile,
+    from: run.from,
+    to: run.to,
+    steps: run.steps,
+    names: run.names,
+    'names-file': run.namesFile,
+    'ops-per-frame': run.opsPerFrame,
+    sockets: run.sockets,
+    clients: run.clients,
+    hold: run.holdMs,
+    ttl: run.ttlMs,
+    pipelining: run.pipelining,
+    processes: run.processes,
+    drain: run.drainSeconds,
+    json: '-',
+  };
+  const given = Object.entries(flags).filter(([, value]) => value !== undefined);
+  const args = given.flatMap(([name, value]) => [`--${name}`, String(value)]);
+  if (run.isSpinning === true) args.push('--spin');
   return runProgram<LoadResult>('../loadtest/main.js', args, others, (result) => [
     result.fromWallMs,
     result.toWallMs,

@@ -8,7 +8,6 @@ import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Latency } from '../loadtest/result.ts';
-import type { WorkloadName } from '../loadtest/workloads.ts';
 import { startEtcd, type EtcdCluster } from '../src/cli/etcd-server.ts';
 import { startHoldfast, type HoldfastServer } from '../test/servers/holdfast.ts';
 import { folderBytes, runCeilingProgram, runLoadDriver } from './children.ts';
@@ -20,7 +19,7 @@ interface Options {
   readonly seconds: number;
   readonly warmup: number;
   readonly shards: number;
-  readonly workload: WorkloadName;
+  readonly workload: string;
   readonly opsPerFrame: number;
   readonly names: number;
   readonly only: string;

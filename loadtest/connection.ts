@@ -1,7 +1,7 @@
 /**
- * One binary WebSocket over a plain socket, for a driver that must be cheap:
- * prepared frames go out untouched (one writev a turn), and answers are read
- * where the kernel put them.
+ * One WebSocket over a plain socket, for a driver that must be cheap: prepared
+ * frames go out untouched (one writev a turn), and answers are read where the
+ * kernel put them.
  *
  *   connecting ─► open ─► closed ─► connecting … (until end())
  *
@@ -9,26 +9,36 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
+import { BINARY, TEXT } from './masked.ts';
 
 const READ_BYTES = 256 * 1024;
+/**
+ * What the kernel's bytes are read into: by all connections in turn, because a
+ * read is handled before the next one begins. Ten thousand sockets need no
+ * memory of their own for it.
+ */
+const CHUNK = Buffer.allocUnsafeSlow(READ_BYTES);
+const CHUNK_VIEW = viewOf(CHUNK);
+const NOTHING = Buffer.alloc(0);
 const RECONNECT_MS = 100;
 const KEY_SUFFIX = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 export interface ConnectionHandlers {
-  /** One frame's payload: answers back to back in bytes[at, end). Valid during the call only. */
+  /** One frame's payload: view[at, end), binary or text. Valid during the call only. */
   onAnswers(view: DataView, at: number, end: number): void;
   onOpen(): void;
   /** An open connection was cut: nothing that was asked on it will be answered. */
   onCut(reason: string): void;
 }
 
+export type Subprotocol = 'holdfast.v1.bin' | 'holdfast.v1.json';
+
 export class Connection {
   readonly #url: URL;
+  readonly #subprotocol: Subprotocol;
   readonly #handlers: ConnectionHandlers;
-  readonly #chunk = Buffer.allocUnsafeSlow(READ_BYTES);
-  readonly #chunkView = viewOf(this.#chunk);
   /** What is left of a frame whose end has not come yet. */
-  #rest = Buffer.allocUnsafeSlow(READ_BYTES);
+  #rest = NOTHING;
   #restView = viewOf(this.#rest);
   #restEnd = 0;
   #socket: Socket | undefined;
@@ -37,24 +47,32 @@ export class Connection {
   #corked = false;
   #backlog: Buffer[] = [];
   #accept = '';
+  readonly #opcode: number;
 
-  constructor(url: URL, handlers: ConnectionHandlers) {
+  constructor(url: URL, handlers: ConnectionHandlers, subprotocol: Subprotocol = 'holdfast.v1.bin') {
     this.#url = url;
+    this.#subprotocol = subprotocol;
+    this.#opcode = subprotocol === 'holdfast.v1.bin' ? BINARY : TEXT;
     this.#handlers = handlers;
     this.#connect();
   }
 
-  /** `frame` must stay as it is until its answers have come. */
-  send(frame: Buffer): void {
+  /**
+   * `frame` must stay as it is until its answers have come. Returns whether it
+   * is the first one since the last flush.
+   */
+  send(frame: Buffer): boolean {
     if (!this.#open || this.#socket === undefined) {
       this.#backlog.push(frame);
-      return;
+      return false;
     }
-    if (!this.#corked) {
+    const isFirst = !this.#corked;
+    if (isFirst) {
       this.#socket.cork();
       this.#corked = true;
     }
     this.#socket.write(frame);
+    return isFirst;
   }
 
   /** Hands everything sent since the last flush to the kernel in one call. */
@@ -77,10 +95,10 @@ export class Connection {
       .update(key + KEY_SUFFIX)
       .digest('base64');
     this.#restEnd = 0;
-    const onread = { buffer: this.#chunk, callback: (length: number) => this.#read(length) };
+    const onread = { buffer: CHUNK, callback: (length: number) => this.#read(length) };
     const socket = connect({ host: hostname, port: Number(port), noDelay: true, onread });
     this.#socket = socket;
-    socket.on('connect', () => socket.write(handshake(this.#url, key)));
+    socket.on('connect', () => socket.write(handshake(this.#url, key, this.#subprotocol)));
     socket.on('error', () => {});
     socket.on('close', () => this.#closed('the server closed the connection'));
   }
@@ -97,7 +115,7 @@ export class Connection {
 
   #read(length: number): boolean {
     if (this.#restEnd === 0) {
-      const done = this.#consume(this.#chunk, this.#chunkView, length);
+      const done = this.#consume(CHUNK, CHUNK_VIEW, length);
       if (done < length) this.#keep(done, length);
       return true;
     }
@@ -116,7 +134,7 @@ export class Connection {
       this.#rest = larger;
       this.#restView = viewOf(larger);
     }
-    this.#chunk.copy(this.#rest, this.#restEnd, from, to);
+    CHUNK.copy(this.#rest, this.#restEnd, from, to);
     this.#restEnd = needed;
   }
 
@@ -144,11 +162,11 @@ export class Connection {
 
   #frame(first: number, bytes: Buffer, view: DataView, from: number, to: number): void {
     const opcode = first & 0x0f;
-    if (opcode === 2 && (first & 0x80) !== 0) this.#handlers.onAnswers(view, from, to);
+    if (opcode === this.#opcode && (first & 0x80) !== 0) this.#handlers.onAnswers(view, from, to);
     else if (opcode === 9) this.#socket?.write(pong(bytes.subarray(from, to)));
     else if (opcode === 8) this.#socket?.destroy();
     else if (opcode !== 10)
-      throw new Error(`a frame with first byte ${first} is not part of holdfast.v1.bin`);
+      throw new Error(`a frame with first byte ${first} is not part of ${this.#subprotocol}`);
   }
 
   #finishHandshake(bytes: Buffer, end: number): number {
@@ -171,7 +189,7 @@ function viewOf(bytes: Buffer): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
-function handshake(url: URL, key: string): string {
+function handshake(url: URL, key: string, subprotocol: Subprotocol): string {
   return [
     `GET ${url.pathname === '/' ? '/v1/ws' : url.pathname} HTTP/1.1`,
     `Host: ${url.host}`,
@@ -179,7 +197,7 @@ function handshake(url: URL, key: string): string {
     'Connection: Upgrade',
     `Sec-WebSocket-Key: ${key}`,
     'Sec-WebSocket-Version: 13',
-    'Sec-WebSocket-Protocol: holdfast.v1.bin',
+    `Sec-WebSocket-Protocol: ${subprotocol}`,
     ...(url.password === '' ? [] : [`Authorization: Bearer ${decodeURIComponent(url.password)}`]),
     '\r\n',
   ].join('\r\n');

@@ -13,11 +13,14 @@ export interface Recorded {
   readonly opsPerFrame: number;
   /** What latencies are told apart by, by the number that the engine calls them; '' is none. */
   readonly labels: readonly string[];
+  /** Labels whose latency depends on other clients, such as the time until a lock is passed on: not part of the total. */
+  readonly apart?: readonly string[];
 }
 
 export class Recorder {
   readonly #what: Recorded;
   readonly #byLabel: (Histogram | undefined)[];
+  readonly #isApart: readonly boolean[];
   readonly #handOff = newHistogram();
   readonly #lag = newHistogram();
   readonly #errors = new Map<string, number>();
@@ -26,6 +29,7 @@ export class Recorder {
   readonly #timeline: Second[] = [];
   #together: Second[] = [];
   readonly #onSecond: (second: Second) => void;
+  #isRunning = false;
   #from = Infinity;
   #to = Infinity;
   #secondEnd = Infinity;
@@ -42,6 +46,7 @@ export class Recorder {
   constructor(what: Recorded, onSecond: (second: Second) => void = () => {}) {
     this.#what = what;
     this.#byLabel = what.labels.map((label) => (label === '' ? undefined : newHistogram()));
+    this.#isApart = what.labels.map((label) => what.apart?.includes(label) ?? false);
     this.#onSecond = onSecond;
   }
 
@@ -49,14 +54,15 @@ export class Recorder {
   start(startMs: number, fromMs: number, toMs: number): void {
     this.#from = fromMs;
     this.#to = toMs;
-    const firstEnd = fromMs - Math.floor((fromMs - startMs) / 1000) * 1000;
-    this.#secondEnd = firstEnd > startMs ? firstEnd : firstEnd + 1000;
+    this.#isRunning = true;
+    const secondsBefore = Math.ceil((fromMs - startMs) / 1000 - 1e-6);
+    this.#secondEnd = fromMs - (secondsBefore - 1) * 1000;
   }
 
   /** The measured time ends at `now` already. */
   stop(now: number): void {
     this.turn(now);
-    if (now >= this.#to) return;
+    if (now >= this.#to || this.#from === Infinity) return;
     this.#to = Math.max(now, this.#from);
     this.#secondEnd = this.#to;
     this.turn(this.#to);
@@ -64,6 +70,7 @@ export class Recorder {
 
   /** What follows is not measured. */
   pause(): void {
+    this.#isRunning = false;
     this.#from = Infinity;
   }
 
@@ -78,14 +85,14 @@ export class Recorder {
     }
   }
 
-  /** `isOwnLag`: between the intended time and now the driver could have sent it. */
-  arrival(intendedAt: number, now: number, ops: number, isOwnLag: boolean): void {
-    if (intendedAt >= this.#from && isOwnLag)
-      this.#lag.recordValueWithCount(microseconds(now - intendedAt), 1);
-    this.offered(intendedAt, ops);
+  /** What was due at `dueAt` is sent at `now` only, for no other reason than the driver itself. */
+  lagged(dueAt: number, now: number): void {
+    if (dueAt >= this.#from) this.#lag.recordValueWithCount(microseconds(now - dueAt), 1);
   }
 
+  /** They are sent now. */
   offered(intendedAt: number, ops: number): void {
+    if (!this.#isRunning) return;
     this.#second.sent += ops;
     if (this.#isMeasured(intendedAt)) this.#offered += ops;
   }
@@ -99,10 +106,11 @@ export class Recorder {
 
   /** `ops` expected answers came at `now`. */
   answered(label: number, intendedAt: number, now: number, ops: number): void {
+    if (!this.#isRunning) return;
     if (now >= this.#secondEnd) this.turn(now);
     if (now >= this.#from && now < this.#to) this.#onTime += ops;
     const us = microseconds(now - intendedAt);
-    if (now < this.#to) this.#second.answered(us, ops);
+    if (now < this.#to) this.#second.answered(us, ops, this.#isApart[label]);
     if (!this.#isMeasured(intendedAt)) return;
     this.#answered += ops;
     this.#byLabel[label]!.recordValueWithCount(us, ops);
@@ -140,7 +148,7 @@ export class Recorder {
     const byOp: Record<string, Latency> = {};
     for (const [i, histogram] of this.#byLabel.entries()) {
       if (histogram === undefined) continue;
-      all.add(histogram);
+      if (!this.#isApart[i]) all.add(histogram);
       byOp[labels[i]] = latencyOf(histogram);
     }
     const cpu = this.#cpu ?? process.cpuUsage(this.#cpuAtStart);

@@ -1,4 +1,5 @@
 /** What a load run found, and how several processes' findings become one. */
+import type { StepFound } from './knee.ts';
 import { mergeLatencies, type Latency } from './latency.ts';
 import { mergeTimelines, type Second } from './timeline.ts';
 
@@ -47,6 +48,9 @@ export interface LoadResult {
   readonly sendLag: Latency;
   /** The measured time second by second. */
   readonly timeline: readonly Second[];
+  /** Of a run in steps: each step, and the highest rate that was held (0: none). */
+  readonly steps?: readonly StepFound[];
+  readonly knee?: number;
   readonly cpuSeconds: number;
   /** The measured time, in ms since 1970. */
   readonly fromWallMs: number;

@@ -41,16 +41,21 @@ export class RunningSecond {
   readonly #histogram = newHistogram(DIGITS);
   sent = 0;
   errors = 0;
+  #answered = 0;
 
-  answered(us: number, ops: number): void {
-    this.#histogram.recordValueWithCount(us, ops);
+  /** `isApart`: their latency does not count. */
+  answered(us: number, ops: number, isApart = false): void {
+    this.#answered += ops;
+    if (!isApart) this.#histogram.recordValueWithCount(us, ops);
   }
 
   /** What it was, and starts the next one. */
   end(atSeconds: number): Second {
-    const second = secondOf(atSeconds, this.sent, this.errors, this.#histogram);
+    const counts = { sent: this.sent, answered: this.#answered, errors: this.errors };
+    const second = secondOf(atSeconds, counts, this.#histogram);
     this.#histogram.reset();
     this.sent = 0;
+    this.#answered = 0;
     this.errors = 0;
     return second;
   }
@@ -58,12 +63,13 @@ export class RunningSecond {
 
 /** Of parts that ran side by side, or one after the other up to `atSeconds`. */
 export function mergeSeconds(parts: readonly Second[], atSeconds: number): Second {
-  const sum = (of: 'sent' | 'errors'): number => parts.reduce((n, part) => n + part[of], 0);
+  const sum = (of: 'sent' | 'answered' | 'errors'): number => parts.reduce((n, part) => n + part[of], 0);
   const all = addUp(
     parts.map((part) => part.histogram),
     DIGITS,
   );
-  return secondOf(atSeconds, sum('sent'), sum('errors'), all);
+  const counts = { sent: sum('sent'), answered: sum('answered'), errors: sum('errors') };
+  return secondOf(atSeconds, counts, all);
 }
 
 /** Timelines of processes that ran side by side, second by second. */
@@ -80,12 +86,14 @@ export function mergeTimelines(timelines: readonly (readonly Second[])[]): Secon
   return merged.sort((a, b) => a.atSeconds - b.atSeconds);
 }
 
-function secondOf(atSeconds: number, sent: number, errors: number, histogram: Histogram): Second {
+function secondOf(
+  atSeconds: number,
+  counts: Pick<Second, 'sent' | 'answered' | 'errors'>,
+  histogram: Histogram,
+): Second {
   return {
     atSeconds,
-    sent,
-    answered: histogram.totalCount,
-    errors,
+    ...counts,
     p50Ms: millisecondsAt(histogram, 50),
     p95Ms: millisecondsAt(histogram, 95),
     p99Ms: millisecondsAt(histogram, 99),

@@ -5,6 +5,7 @@ import { contention } from './dimension-contention.ts';
 import { distance } from './dimension-distance.ts';
 import { etcdSettings } from './dimension-etcd-settings.ts';
 import { held } from './dimension-held.ts';
+import { hotNames } from './dimension-hot-names.ts';
 import { idle } from './dimension-idle.ts';
 import { lanes } from './dimension-lanes.ts';
 import { processes } from './dimension-processes.ts';
@@ -13,5 +14,5 @@ import { shards } from './dimension-shards.ts';
 import type { Dimension } from './point.ts';
 
 export const DIMENSIONS: readonly Dimension[] = [
-  ...[idle, rate, batch, clients, shards, lanes, processes, contention, distance, etcdSettings, held],
+  ...[idle, rate, batch, clients, shards, lanes, processes, contention, hotNames, distance, etcdSettings, held],
 ];

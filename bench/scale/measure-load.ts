@@ -35,12 +35,13 @@ export async function measureLoad(
   folder: string,
 ): Promise<Measurements> {
   const files = await namesFiles(running, point, folder);
+  const workload = await workloadOf(point, folder);
   const before = await running.commits();
   const sampler = new CpuSampler(running.pids);
   const startedAt = performance.now();
   let result: LoadResult;
   try {
-    result = await drive(running, point, settings, files);
+    result = await drive(running, point, settings, { files, workload });
   } finally {
     sampler.stop();
   }
@@ -54,6 +55,7 @@ export async function measureLoad(
   return {
     ...{ point, offered, achieved, p50Ms, p95Ms, p99Ms, maxMs, errors, memory },
     sendLagP50Ms: sendLag.p50Ms,
+    refused: Object.values(result.refusals).reduce((sum, count) => sum + count, 0) / result.answered,
     // The driver starts and drains for a while, in which next to nothing is committed.
     commitsPerSecond: commits / Math.min(seconds, settings.seconds + settings.warmupSeconds),
     commitMs: commits === 0 ? 0 : ((after.seconds - before.seconds) * 1000) / commits,
@@ -67,13 +69,13 @@ async function drive(
   running: RunningSystem,
   { load }: LoadPoint,
   { seconds, warmupSeconds }: Settings,
-  files: readonly string[] | undefined,
+  { files, workload }: { readonly files: readonly string[] | undefined; readonly workload: string },
 ): Promise<LoadResult> {
   const count = running.processes.length;
   const runs = running.processes.map(({ wsUrl }, i) =>
     runLoadDriver(
       {
-        ...{ url: wsUrl, workload: load.workload, rate: load.rate / count, seconds, warmupSeconds },
+        ...{ url: wsUrl, workload, rate: load.rate / count, seconds, warmupSeconds },
         ...{ opsPerFrame: load.opsPerFrame, sockets: Math.ceil(load.sockets / count) },
         names: namesEach(load, count),
         ...(files === undefined ? {} : { namesFile: files[i] }),
@@ -85,6 +87,19 @@ async function drive(
   const failed = ended.find((run) => run.status === 'rejected');
   if (failed !== undefined) throw failed.reason;
   return mergeResults(ended.flatMap((run) => (run.status === 'fulfilled' ? [run.value.result] : [])));
+}
+
+/** A name or a file, for the driver: tries on names of which some are hot, where the point wants that. */
+async function workloadOf({ load }: LoadPoint, folder: string): Promise<string> {
+  if (load.zipf === undefined) return load.workload;
+  const path = join(folder, `zipf-${load.zipf}.yaml`);
+  const popularity = load.zipf === 0 ? 'uniform' : `{ zipf: ${load.zipf} }`;
+  const lines = [
+    ...['about: tries on hot names', `rate: ${load.rate}`, `names: ${load.names}`],
+    ...[`popularity: ${popularity}`, 'expect: [lock_held]', 'cycle:', '  - acquire', '  - hold: 5', '  - release'],
+  ];
+  await writeFile(path, `${lines.join('\n')}\n`);
+  return path;
 }
 
 /** Whole frames. */
@@ -133,7 +148,8 @@ function namesByOwner(
 
 function failuresOf(result: LoadResult): number {
   const errors = Object.values(result.errors).reduce((sum, count) => sum + count, 0);
-  return errors + result.unanswered + result.cut + result.unsent + result.fenceViolations;
+  const { fallingFences, twoHolders } = result.safety;
+  return errors + result.unanswered + result.cut + result.unsent + fallingFences + twoHolders;
 }
 
 /** @param lanes of each process: its busiest threads beside the main one */

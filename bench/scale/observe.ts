@@ -33,7 +33,7 @@ export function modelPoints(samples: readonly Sample[], cores: number): ModelPoi
   return samples
     .filter(isLoadSample)
     .filter(({ point }) => point.system.store === 'etcd' && point.system.etcd === undefined)
-    .filter(({ point }) => point.load.workload === 'acquire-release')
+    .filter(({ point }) => point.load.workload === 'acquire-release' && point.load.zipf === undefined)
     .filter(({ offered, achieved, failed }) => failed === 0 && achieved >= HELD * offered)
     .map((sample) => {
       const { commitsPerSecond, commitMs, p50Ms, p95Ms, distanceMs, offered, cores: used } = sample;

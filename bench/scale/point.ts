@@ -1,5 +1,4 @@
 /** What a dimension lists, and what measuring one of its points gives. */
-import type { WorkloadName } from '../../loadtest/workloads.ts';
 import type { ThreadUse } from './threads.ts';
 
 /** How the system is built. Points of one dimension with the same system share one start. */
@@ -23,7 +22,10 @@ export interface EtcdVariant {
 }
 
 export interface Load {
-  readonly workload: WorkloadName;
+  /** One that comes with the load driver. */
+  readonly workload: string;
+  /** How uneven names are asked for: the n-th n^−zipf times as often as the first; 0: all alike. */
+  readonly zipf?: number;
   readonly rate: number;
   readonly sockets: number;
   readonly opsPerFrame: number;
@@ -125,6 +127,8 @@ export interface LoadSample extends SampleBase {
   /** Errors, unanswered, cut and unsent ops, and falling fencing tokens. */
   readonly failed: number;
   readonly errors: Readonly<Record<string, number>>;
+  /** Part of the answers that are refusals, where those belong to the workload. */
+  readonly refused: number;
 }
 
 export interface IdleSample extends SampleBase {

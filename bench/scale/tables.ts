@@ -34,6 +34,7 @@ export function tableOf(dimension: Dimension, samples: readonly Sample[]): Table
 
 function loadTable(dimension: Dimension, samples: readonly LoadSample[]): Table {
   const hasRelay = samples.some(({ cores }) => cores.relay > 0);
+  const hasRefusals = samples.some(({ refused }) => refused > 0);
   return {
     head: [
       ...[dimension.axis.label, '', 'offered/s', 'achieved/s', 'P50 / P95 / P99 ms', 'commits/s'],
@@ -42,16 +43,17 @@ function loadTable(dimension: Dimension, samples: readonly LoadSample[]): Table 
         'commit ms',
         `cores: front / lanes / other / etcd / load${hasRelay ? ' / relay' : ''}`,
       ],
-      ...['Holdfast MB', 'etcd MB', 'failed'],
+      ...['Holdfast MB', 'etcd MB', 'failed', ...(hasRefusals ? ['refused %'] : [])],
     ],
     rows: samples.map((sample) => [
-      ...[whole(sample.point.x), sample.point.series, whole(sample.offered), whole(sample.achieved)],
+      ...[axisValue(sample.point.x), sample.point.series, whole(sample.offered), whole(sample.achieved)],
       [sample.p50Ms, sample.p95Ms, sample.p99Ms].map(ms).join(' / '),
       whole(sample.commitsPerSecond),
       sample.commitsPerSecond === 0 ? '' : whole(sample.achieved / sample.commitsPerSecond),
       sample.commitMs.toFixed(2),
       cores(sample, hasRelay),
       ...[megabytes(sample.memory.holdfast), megabytes(sample.memory.etcd), whole(sample.failed)],
+      ...(hasRefusals ? [(100 * sample.refused).toFixed(1)] : []),
     ]),
   };
 }
@@ -232,4 +234,8 @@ function whole(value: number): string {
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(0);
+}
+
+function axisValue(value: number): string {
+  return Number.isInteger(value) ? whole(value) : String(value);
 }

@@ -12,7 +12,7 @@ function sample(of: Partial<LoadSample> = {}): LoadSample {
   return {
     ...{ dimension: 'shards', run: 0, point: POINT, offered: 66_667, achieved: 66_000 },
     ...{ p50Ms: 2, p95Ms: 6, p99Ms: 9, maxMs: 30, sendLagP50Ms: 0.4, commitsPerSecond: 500, commitMs: 1.5 },
-    ...{ distanceMs: 0, failed: 0, errors: {}, memory: { holdfast: 150e6, etcd: 90e6 } },
+    ...{ distanceMs: 0, failed: 0, errors: {}, refused: 0, memory: { holdfast: 150e6, etcd: 90e6 } },
     cores: { front: 0.1, lanes: 0.4, other: 0.05, etcd: 0.5, load: 0.2, relay: 0 },
     ...of,
   };

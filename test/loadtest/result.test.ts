@@ -13,7 +13,7 @@ function recorder(seconds = 2, onSecond?: (second: Second) => void): Recorder {
 /** `ops` at `at`, answered `latencyMs` later. */
 function note(one: Recorder, label: number, at: number, latencyMs: number, ops: number): void {
   one.turn(at);
-  one.arrival(at, at, ops, true);
+  one.offered(at, ops);
   one.answered(label, at, at + latencyMs, ops);
 }
 
@@ -108,7 +108,7 @@ test('a long run puts several seconds into one, and loses none', () => {
 test('an expected refusal is an answer, and counted by its code', () => {
   const one = recorder();
   one.start(0, 0, 2_000);
-  one.arrival(10, 10, 1, true);
+  one.offered(10, 1);
   one.refused(1, 'lock_held', 10, 12);
   one.handedOff(100, 103);
   one.turn(2_000);
