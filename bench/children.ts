@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { killAtExit } from '../src/cli/children.ts';
 import type { ProfileName } from '../loadtest/profile.ts';
 import type { LoadResult, Protocol } from '../loadtest/result.ts';
 import type { CeilingResult, CeilingSettings } from './ceiling.ts';
@@ -94,6 +95,7 @@ async function runProgram<T>(
 ): Promise<Measured<T>> {
   const program = fileURLToPath(new URL(path, import.meta.url));
   const child = spawn(process.execPath, [program, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  killAtExit(child);
   const sampler = new CpuSampler(new Map([...others, ['load', child.pid!]]));
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));

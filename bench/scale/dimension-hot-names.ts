@@ -6,7 +6,8 @@ const NAMES = 1_000;
 export const hotNames: Dimension = {
   name: 'hot-names',
   title: 'Hot names',
-  about: 'tries on 1,000 names, the n-th n^−s times as popular as the first; held for 5 ms; refusals are answers',
+  about:
+    'tries on 1,000 names, the n-th n^−s times as popular as the first; held for 5 ms; refusals are answers',
   axis: { label: 's (0: all alike)', isLog: false },
   points: ({ isQuick }) => {
     const rate = isQuick ? 2_000 : 10_000;

@@ -14,5 +14,18 @@ import { shards } from './dimension-shards.ts';
 import type { Dimension } from './point.ts';
 
 export const DIMENSIONS: readonly Dimension[] = [
-  ...[idle, rate, batch, clients, shards, lanes, processes, contention, hotNames, distance, etcdSettings, held],
+  ...[
+    idle,
+    rate,
+    batch,
+    clients,
+    shards,
+    lanes,
+    processes,
+    contention,
+    hotNames,
+    distance,
+    etcdSettings,
+    held,
+  ],
 ];

@@ -118,7 +118,10 @@ function plan(options: Options, rates: readonly number[]): void {
   const limits = { ...DEFAULT_LIMITS, p50Ms: options.p50 };
   const { shards } = options;
   const single = shards === undefined ? [] : rates.map((rate) => planOneCell(costs, rate, shards, limits));
-  const plans = [...plansOf(points, rates, limits), ...single.filter((one): one is Plan => one !== undefined)];
+  const plans = [
+    ...plansOf(points, rates, limits),
+    ...single.filter((one): one is Plan => one !== undefined),
+  ];
   const shown = (table: Table): string => (options.markdown ? markdown(table) : text(table));
   const lines = [
     shown(planTable(plans, limits)),

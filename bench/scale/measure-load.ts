@@ -96,7 +96,14 @@ async function workloadOf({ load }: LoadPoint, folder: string): Promise<string> 
   const popularity = load.zipf === 0 ? 'uniform' : `{ zipf: ${load.zipf} }`;
   const lines = [
     ...['about: tries on hot names', `rate: ${load.rate}`, `names: ${load.names}`],
-    ...[`popularity: ${popularity}`, 'expect: [lock_held]', 'cycle:', '  - acquire', '  - hold: 5', '  - release'],
+    ...[
+      `popularity: ${popularity}`,
+      'expect: [lock_held]',
+      'cycle:',
+      '  - acquire',
+      '  - hold: 5',
+      '  - release',
+    ],
   ];
   await writeFile(path, `${lines.join('\n')}\n`);
   return path;
