@@ -16,7 +16,7 @@ export interface PlanLimits {
   readonly memberCores: number;
   readonly memberUtilization: number;
   readonly membersPerShard: number;
-  /** Journal bytes of an op, and what a member's disk may be asked to write and sync, bytes/s. */
+  /** Journal bytes of an op (`entryTemplate` of bench/entry.ts, names of 21 bytes), and what a member's disk may be asked to write and sync, bytes/s. */
   readonly bytesPerOp: number;
   readonly diskBytesPerSecond: number;
   /** An entry's bytes have a bound (limits.ts). */
@@ -49,7 +49,7 @@ export const DEFAULT_LIMITS: PlanLimits = {
   memberCores: 4,
   memberUtilization: 0.5,
   membersPerShard: 3,
-  bytesPerOp: 40,
+  bytesPerOp: 31,
   diskBytesPerSecond: 100e6,
   entryBytes: 256 * 1024,
   p50Ms: 5,

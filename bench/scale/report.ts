@@ -112,7 +112,7 @@ export function assumptions(limits = DEFAULT_LIMITS): string[] {
     `Fronts and lanes are used up to ${percent(limits.threadUtilization)} of a core each.`,
     `An etcd member has ${limits.memberCores} cores, used up to ${percent(limits.memberUtilization)}; its costs grow with the work and not with the cores.`,
     `A shard has ${limits.membersPerShard} members, each of which costs what the single one that was measured costs.`,
-    `A member's disk syncs up to ${limits.diskBytesPerSecond / 1e6} MB/s of journal at ${limits.bytesPerOp} bytes an op, as fast as the disk here.`,
+    `A member's disk syncs up to ${limits.diskBytesPerSecond / 1e6} MB/s of journal at ${limits.bytesPerOp} bytes an op (assumed, not measured here).`,
     `Frames of ${limits.opsPerFrame} ops, names that any process may own, ${limits.distanceMs} ms of round trip to etcd on top, P50 up to ${limits.p50Ms} ms.`,
     `At least ${limits.processesMin} processes in a cell; a cell is a Holdfast cluster of its own with its part of the names.`,
   ];

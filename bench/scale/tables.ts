@@ -34,6 +34,7 @@ export function tableOf(dimension: Dimension, samples: readonly Sample[]): Table
 
 function loadTable(dimension: Dimension, samples: readonly LoadSample[]): Table {
   const hasRelay = samples.some(({ cores }) => cores.relay > 0);
+  const hasDistance = samples.some(({ distanceMs }) => distanceMs > 0);
   const hasRefusals = samples.some(({ refused }) => refused > 0);
   return {
     head: [
@@ -44,6 +45,7 @@ function loadTable(dimension: Dimension, samples: readonly LoadSample[]): Table 
         `cores: front / lanes / other / etcd / load${hasRelay ? ' / relay' : ''}`,
       ],
       ...['Holdfast MB', 'etcd MB', 'failed', ...(hasRefusals ? ['refused %'] : [])],
+      ...(hasDistance ? ['ms added, as measured'] : []),
     ],
     rows: samples.map((sample) => [
       ...[axisValue(sample.point.x), sample.point.series, whole(sample.offered), whole(sample.achieved)],
@@ -54,6 +56,7 @@ function loadTable(dimension: Dimension, samples: readonly LoadSample[]): Table 
       cores(sample, hasRelay),
       ...[megabytes(sample.memory.holdfast), megabytes(sample.memory.etcd), whole(sample.failed)],
       ...(hasRefusals ? [(100 * sample.refused).toFixed(1)] : []),
+      ...(hasDistance ? [sample.distanceMs.toFixed(2)] : []),
     ]),
   };
 }

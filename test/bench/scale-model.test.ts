@@ -97,6 +97,15 @@ describe('the fit', () => {
     }
   });
 
+  test('does not let a point tell what it is checked against', () => {
+    const hop = { ...SETTING, processes: 2, forwarded: 1 };
+    const points = [...SETTINGS.filter(({ forwarded }) => forwarded === 0), hop].map((s) => observed(s));
+    const { observation, fitted, unseen } = check(points).at(-1)!;
+    expect(fitted.p50Ms / observation.p50Ms).toBeGreaterThan(0.95);
+    // What a hop takes is in no other point.
+    expect(unseen.p50Ms).toBeLessThan(fitted.p50Ms - 0.9 * COSTS.answering.hopMs);
+  });
+
   test('shows the error of a point that does not fit', () => {
     const points = SETTINGS.map((setting, i) => observed(setting, i === 3 ? 4 : 1));
     const { observation, unseen } = check(points)[3];
@@ -167,6 +176,20 @@ describe('a plan', () => {
     );
     expect(prediction.p50Ms).toBeLessThanOrEqual(DEFAULT_LIMITS.p50Ms);
     expect(processes).toBeGreaterThanOrEqual(DEFAULT_LIMITS.processesMin);
+  });
+
+  test.each([
+    ['the fronts', { ...COSTS, front: { ...COSTS.front, op: 30 } }, {}],
+    ['the lanes', { ...COSTS, lanes: { ...COSTS.lanes, op: 30 } }, {}],
+    ["etcd's processors", { ...COSTS, etcd: { ...COSTS.etcd, op: 60 } }, {}],
+    ["etcd's disk", COSTS, { diskBytesPerSecond: 1e6 }],
+    ["an entry's size", COSTS, { entryBytes: 1_000 }],
+    ['P50', COSTS, { p50Ms: 4 }],
+  ])('ends where %s would break', (limit, costs, change) => {
+    const limits = { ...DEFAULT_LIMITS, p50Ms: 1_000, ...change };
+    const plan = planFor(costs, 10_000_000, limits);
+    expect(plan.limit).toBe(limit);
+    expect(plan.cells).toBeGreaterThan(1);
   });
 
   test('needs more cores for more ops, and for costlier ones', () => {
