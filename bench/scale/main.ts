@@ -44,6 +44,8 @@ interface Options {
 const REFERENCE = join(ROOT, 'bench', 'scale', 'reference.json');
 const SECONDS = 20;
 const QUICK_SECONDS = 1;
+/** Until compilers are done with a fresh process. */
+const WARMUP_SECONDS = 5;
 
 function readOptions(): Options {
   const list = (text: string): string[] => text.split(',');
@@ -51,7 +53,7 @@ function readOptions(): Options {
   const program = new Command('bench:scale')
     .option('--only <dimension,…>', names.join(', '), list, names)
     .option('--seconds <s>', `measured time of a point (default ${SECONDS}, quick ${QUICK_SECONDS})`, Number)
-    .option('--warmup <s>', 'time before it at the same rate (default 3, quick 0.5)', Number)
+    .option('--warmup <s>', `time before it at the same rate (default ${WARMUP_SECONDS}, quick 0.5)`, Number)
     .option('--runs <n>', 'how often everything is measured, in turns; medians are told', Number, 1)
     .option('--quick', 'few points, low rates, short: to see that it works')
     .option('--held <names>', 'the most that are held; 10,000,000 takes minutes and 6 GB', Number, 1_000_000)
@@ -78,7 +80,7 @@ async function measure(options: Options, dimensions: readonly Dimension[]): Prom
   const settings: Settings = {
     isQuick,
     seconds: options.seconds ?? (isQuick ? QUICK_SECONDS : SECONDS),
-    warmupSeconds: options.warmup ?? (isQuick ? 0.5 : 3),
+    warmupSeconds: options.warmup ?? (isQuick ? 0.5 : WARMUP_SECONDS),
     heldMax: options.held,
   };
   const folder = mkdtempSync(join(tmpdir(), 'holdfast-scale-'));

@@ -11,6 +11,11 @@ export interface Plot {
   readonly caption: string;
 }
 
+const CAPTIONS = {
+  latency: 'From the time at which an op was meant to be sent: P50, and P95 dashed.',
+  cores: 'Holdfast and etcd together, without the load.',
+} as const;
+
 /** Drawn at this place on a logarithmic axis, which has no 0. */
 const ZERO_ON_LOG = 0.5;
 
@@ -23,12 +28,12 @@ export function plotsOf(dimension: Dimension, samples: readonly Sample[]): Plot[
     ...seriesOf(dimension, timed, 'P50', (sample) => sample.p50Ms),
     ...seriesOf(dimension, timed, 'P95', (sample) => sample.p95Ms).map((s) => ({ ...s, dashed: true })),
   ];
-  const perOp = seriesOf(dimension, timed, 'cores', ({ cores }) => {
+  const used = seriesOf(dimension, timed, 'cores', ({ cores }) => {
     return cores.front + cores.lanes + cores.other + cores.etcd;
   });
   return [
-    plot(dimension, 'latency', `${dimension.title}: latency`, 'ms', latency, true),
-    plot(dimension, 'cores', `${dimension.title}: cores of Holdfast and etcd`, 'cores', perOp, false),
+    plot(dimension, 'latency', `${dimension.title}: latency`, 'ms', latency),
+    plot(dimension, 'cores', `${dimension.title}: processor time`, 'cores', used),
   ];
 }
 
@@ -90,17 +95,16 @@ function seriesOf<T extends Sample>(
 
 function plot(
   dimension: Dimension,
-  name: string,
+  name: 'latency' | 'cores',
   title: string,
   label: string,
   series: readonly Series[],
-  isLog: boolean,
 ): Plot {
   const svg = lineChart({
     title,
     x: { label: dimension.axis.label, log: dimension.axis.isLog },
-    y: { label, log: isLog },
+    y: { label, log: name === 'latency' },
     series: [...series],
   });
-  return { name: `${dimension.name}-${name}`, svg, caption: dimension.about };
+  return { name: `${dimension.name}-${name}`, svg, caption: CAPTIONS[name] };
 }
