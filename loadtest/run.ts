@@ -14,7 +14,7 @@ import { mergeResults, mergeSafety, type LoadResult } from './result.ts';
 import { SafetyChecker } from './safety.ts';
 import { ClaimEventMerge, ClaimEventWriter, sharedClockOffset, type ClaimEvents } from './safety-stream.ts';
 import { share, type LoadSettings } from './settings.ts';
-import { mergeSeconds, type Second } from './timeline.ts';
+import { mergeSideBySide, numberOf, type Second } from './timeline.ts';
 
 export const CHILD = 'HOLDFAST_LOAD_CHILD';
 /** From the moment at which all are ready until their clocks start. */
@@ -111,14 +111,14 @@ class Parent implements Run {
 
   /** A second is shown when all processes have told of it. */
   #see(message: Extract<FromChild, { type: 'second' }>): void {
-    const { atSeconds } = message.second;
-    const parts = [...(this.#seconds.get(atSeconds) ?? []), message];
-    this.#seconds.set(atSeconds, parts);
+    const number = numberOf(message.second);
+    const parts = [...(this.#seconds.get(number) ?? []), message];
+    this.#seconds.set(number, parts);
     if (parts.length < this.#children.length) return;
-    this.#seconds.delete(atSeconds);
+    this.#seconds.delete(number);
     const sum = (of: 'open' | 'errors'): number => parts.reduce((n, part) => n + part[of], 0);
-    const seconds = parts.map(({ second }) => second);
-    const goOn = this.#handlers.onSecond(mergeSeconds(seconds, atSeconds), sum('open'), sum('errors'));
+    const second = mergeSideBySide(parts.map((part) => part.second));
+    const goOn = this.#handlers.onSecond(second, sum('open'), sum('errors'));
     if (!goOn) this.stop();
   }
 

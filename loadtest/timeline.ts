@@ -61,7 +61,7 @@ export class RunningSecond {
   }
 }
 
-/** Of parts that ran side by side, or one after the other up to `atSeconds`. */
+/** Parts of one time, or of times that follow each other, as one that ends at `atSeconds`. */
 export function mergeSeconds(parts: readonly Second[], atSeconds: number): Second {
   const sum = (of: 'sent' | 'answered' | 'errors'): number => parts.reduce((n, part) => n + part[of], 0);
   const all = addUp(
@@ -76,14 +76,21 @@ export function mergeSeconds(parts: readonly Second[], atSeconds: number): Secon
 export function mergeTimelines(timelines: readonly (readonly Second[])[]): Second[] {
   const bySecond = new Map<number, Second[]>();
   for (const second of timelines.flat()) {
-    const same = bySecond.get(second.atSeconds);
-    if (same === undefined) bySecond.set(second.atSeconds, [second]);
-    else same.push(second);
+    const number = numberOf(second);
+    bySecond.set(number, [...(bySecond.get(number) ?? []), second]);
   }
-  const merged = [...bySecond].map(([at, parts]) =>
-    parts.length === 1 ? parts[0] : mergeSeconds(parts, at),
-  );
-  return merged.sort((a, b) => a.atSeconds - b.atSeconds);
+  return [...bySecond.values()].map(mergeSideBySide).sort((a, b) => a.atSeconds - b.atSeconds);
+}
+
+/** Which second it is: processes that are stopped end their last one at slightly different times. */
+export function numberOf({ atSeconds }: Second): number {
+  return Math.ceil(atSeconds - 1e-6);
+}
+
+export function mergeSideBySide(parts: readonly Second[]): Second {
+  return parts.length === 1
+    ? parts[0]
+    : mergeSeconds(parts, Math.max(...parts.map((part) => part.atSeconds)));
 }
 
 function secondOf(

@@ -30,7 +30,8 @@ async function load(...args: string[]): Promise<LoadResult & { progress: string 
   return { ...(JSON.parse(await readFile(json, 'utf8')) as LoadResult), progress: stderr };
 }
 
-test.each([
+// Side by side: they mostly wait for the clock.
+test.concurrent.each([
   ['mixed-80-20', ['--rate', '4000', '--names', '1024', '--processes', '2'], 'binary'],
   ['waiters', ['--rate', '400', '--processes', '2', '--share-names', '--names', '4'], 'binary'],
   ['hot-names', ['--rate', '400', '--names', '10', '--protocol', 'json'], 'json'],
@@ -46,7 +47,7 @@ test.each([
   if (workload === 'hot-names') expect(result.refusals['lock_held']).toBeGreaterThan(0);
 });
 
-test('rates up in steps', async () => {
+test.concurrent('rates up in steps', async () => {
   const steps = ['--profile', 'step', '--from', '500', '--to', '1000', '--steps', '2', '--seconds', '4'];
   const result = await load('--names', '1024', '--p95', '10000', '--achieved', '0.1', ...steps);
   expect(result.steps!.map(({ rate }) => rate)).toEqual([500, 1000]);

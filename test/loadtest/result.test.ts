@@ -82,6 +82,22 @@ test('seconds of several processes are merged by their histograms, not by their 
   expect(merged.safety).toEqual({ twoHolders: 2, fallingFences: 0, examples: ['of 990', 'of 10'] });
 });
 
+test('processes that are stopped in the same second have one last second', () => {
+  const results = [1_300, 1_302].map((at) => {
+    const one = recorder();
+    one.start(0, 0, 2_000);
+    one.turn(1_000);
+    one.offered(1_100, 5);
+    one.stop(at);
+    return one.result(0, SAFE);
+  });
+  const { timeline } = mergeResults(results);
+  expect(timeline.map(({ atSeconds, sent }) => [atSeconds, sent])).toEqual([
+    [1, 0],
+    [1.302, 10],
+  ]);
+});
+
 test('a run that is stopped has the time until then', () => {
   const one = recorder(60);
   one.start(0, 1_000, 61_000);

@@ -105,6 +105,16 @@ test('answers of requests that were open together may come in either order', () 
   expect(checker.safety.fallingFences).toBe(1);
 });
 
+test('one fencing token for two exclusive grants is found', () => {
+  const checker = new SafetyChecker();
+  checker.asked(10, 1, 1, exclusive, 0);
+  checker.asked(10, 2, 1, exclusive, 0);
+  checker.granted(20, 1, 30, 5);
+  checker.ended(21, 1);
+  checker.granted(22, 2, 40, 5);
+  expect(checker.safety).toMatchObject({ twoHolders: 0, fallingFences: 1 });
+});
+
 test('a renewal that changes the fencing token is found', () => {
   const checker = new SafetyChecker();
   grant(checker, 1, { at: 10, until: 100, token: 5 });
