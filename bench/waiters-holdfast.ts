@@ -65,21 +65,25 @@ class Line {
 export class HoldfastParty implements Party {
   readonly name = 'Holdfast, two processes';
   readonly durability = 'yes (etcd, fsync)';
-  readonly #processes: Processes;
+  readonly #wsUrls: readonly string[];
+  readonly #stop: () => Promise<void>;
 
-  private constructor(processes: Processes) {
-    this.#processes = processes;
+  /** Over processes that run already. @param stop what ends them */
+  constructor(wsUrls: readonly string[], stop: () => Promise<void>) {
+    this.#wsUrls = wsUrls;
+    this.#stop = stop;
   }
 
   static async start(endpoints: readonly string[], folder: string): Promise<HoldfastParty> {
-    return new HoldfastParty(await Processes.start({ count: 2, etcd: [endpoints], folder }));
+    const processes = await Processes.start({ count: 2, etcd: [endpoints], folder });
+    const wsUrls = processes.places.map(({ wsUrl }) => wsUrl);
+    return new HoldfastParty(wsUrls, () => processes.stop());
   }
 
   async run(clients: number, holdMs: number): Promise<readonly Turn[]> {
-    const { places } = this.#processes;
     const lines: Line[] = [];
     for (let i = 0; i < SOCKETS_A_PROCESS; i++)
-      for (const { wsUrl } of places) lines.push(await Line.open(wsUrl));
+      for (const wsUrl of this.#wsUrls) lines.push(await Line.open(wsUrl));
     const first = await lines[0].ask({ op: 'acquire', name: NAME }).answer;
     const turns: Promise<Turn>[] = [];
     for (let i = 0; i < clients; i++) {
@@ -95,7 +99,7 @@ export class HoldfastParty implements Party {
   }
 
   stop(): Promise<void> {
-    return this.#processes.stop();
+    return this.#stop();
   }
 
   async #turn(line: Line, claim: Message, place: number, holdMs: number): Promise<Turn> {

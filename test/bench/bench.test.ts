@@ -123,3 +123,27 @@ test.skipIf(etcdMissing)(
   },
   180_000,
 );
+
+test.skipIf(etcdMissing)(
+  'what grows how: points, a page and a plan',
+  async () => {
+    const out = join(folder.path, 'scale');
+    const only = ['--only', 'rate', '--seconds', '0.5', '--warmup', '0.2', '--quick'];
+    const { stdout } = await program('bench/scale/main.js', [...only, '--out', out]);
+    const { samples, failures } = JSON.parse(await readFile(join(out, 'scale.json'), 'utf8'));
+    expect(failures).toEqual([]);
+    expect(samples).toHaveLength(2);
+    for (const sample of samples) {
+      expect(sample.achieved).toBeGreaterThan(sample.offered / 2);
+      expect(sample.commitsPerSecond).toBeGreaterThan(0);
+      expect(sample.cores.front).toBeGreaterThan(0);
+      expect(sample.memory.etcd).toBeGreaterThan(0);
+    }
+    expect(stdout).toContain('Offered rate');
+    expect(await readFile(join(out, 'scale.html'), 'utf8')).toContain('<svg');
+    // From the points that are kept with the source.
+    const plan = await program('bench/scale/main.js', ['--plan', '66667,10000000']);
+    expect(plan.stdout).toMatch(/^10,000,000 +\d+ /m);
+  },
+  180_000,
+);
