@@ -107,7 +107,7 @@ class Bed {
       if (!claims.arm(row, fencingToken, this.now + TTL_MS, freeAt)) continue;
       if (claims.timerAt(row) > 0 && claims.timerAt(row) <= freeAt) continue;
       claims.setTimerAt(row, freeAt);
-      this.wheel.schedule(slot, row, freeAt);
+      this.wheel.schedule(Math.floor(slot / SLOTS_AN_ARENA), row, freeAt);
     }
     this.inRound = 0;
   }
@@ -115,9 +115,10 @@ class Bed {
   /** Lets the wheel fire what is due; true when more is. */
   tick(budget: number): boolean {
     const more = this.wheel.advance(this.now, budget, (table, row) => {
-      const slot = this.slots[table];
-      if (slot.claims.timerAt(row) > this.now) return;
-      slot.claims.setTimerAt(row, 0);
+      const { arena } = this.slots[table * SLOTS_AN_ARENA].claims;
+      if (arena.timerAt(row)! > this.now) return;
+      arena.setTimerAt(row, 0);
+      const slot = this.slots[table * SLOTS_AN_ARENA + arena.tableOf(row)];
       const again = expire(slot, row, this.now, this.effects, DEAF);
       if (again > 0 && again < Infinity) this.wheel.schedule(table, row, again);
       if (this.effects.room() < EFFECT_BYTES_MAX) this.seal();

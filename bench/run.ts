@@ -25,6 +25,7 @@ interface Options {
   readonly only: string;
   readonly json: string | undefined;
   readonly nodeArgs: readonly string[];
+  readonly workers: string | undefined;
 }
 
 interface Row {
@@ -50,6 +51,7 @@ function readOptions(): Options {
     .option('--names <n>', 'different locks', Number, 131_072)
     .option('--only <what,…>', 'ceiling, etcd, embedded', 'ceiling,etcd,embedded')
     .option('--json <file>', 'write the figures there')
+    .option('--workers <n>', "lanes of Holdfast instead of the default's")
     .option(
       '--node-args <flags>',
       "flags for the server's Node, such as --cpu-prof",
@@ -124,10 +126,11 @@ class Bench {
   async #holdfast(store: 'etcd' | 'embedded', rate: number): Promise<void> {
     say(`Holdfast on ${store} at ${rate} ops/s for ${this.#options.seconds} s`);
     const etcd = store === 'etcd' ? this.#etcd.map((cluster) => cluster.endpoints) : undefined;
-    const { nodeArgs } = this.#options;
+    const { nodeArgs, workers } = this.#options;
     const server = await startHoldfast({
       folder: this.#folder,
       nodeArgs,
+      ...(workers === undefined ? {} : { env: { HOLDFAST_WORKERS: workers } }),
       ...(etcd === undefined ? {} : { etcd }),
     });
     try {

@@ -9,8 +9,6 @@ export interface Hold {
   readonly slot: Slot;
   /** The lane's work on its shard; undefined until it is adopted. */
   shard: Serving | undefined;
-  /** The wheel's number for this slot's table: a slot that comes back has another. */
-  readonly table: number;
   /** Number of the announcement that told the front of it. */
   announcement: number;
   /** As the shard has it, or will have once the commits under way are done. */

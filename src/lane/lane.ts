@@ -7,6 +7,8 @@
  */
 import type { Clock, Timer } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
+import type { Arena } from '../lock/arena.ts';
+import type { ClaimTable } from '../lock/claims.ts';
 import { rearm } from '../lock/replay.ts';
 import { Wheel } from '../lock/wheel.ts';
 import type { Slot } from '../lock/slot.ts';
@@ -42,6 +44,12 @@ export interface LaneDependencies {
   mainBeats(): number;
 }
 
+/** The slots whose rows lie in one arena, by the places of their tables. */
+interface Shelf {
+  readonly arena: Arena;
+  readonly holds: (Hold | undefined)[];
+}
+
 /** Entries of the wheel handled in one go, before requests get their turn. */
 const EXPIRY_BUDGET = 1_024;
 
@@ -62,7 +70,8 @@ export class Lane implements LaneHost {
   private readonly holds: (Hold | undefined)[];
   /** Slots given away, until the last answers about them have left. */
   private readonly frozen = new Map<number, { readonly hold: Hold; readonly shard: Serving }>();
-  private readonly tables = new Map<number, Hold>();
+  /** By the wheel's number. */
+  private readonly shelves = new Map<number, Shelf>();
   private readonly wheel: Wheel;
   private readonly op = new Op();
   private lastTable = 0;
@@ -186,14 +195,15 @@ export class Lane implements LaneHost {
     if (this.alive) this.timer = this.clock.after(delayMs, () => this.tick());
   }
 
-  /** A row may have stale entries in the wheel: only the one for its `timerAt` counts. */
+  /** A block may have stale entries in the wheel: only the one for its `timerAt` counts. */
   private fire(table: number, row: number, now: number): void {
-    const hold = this.tables.get(table);
+    const shelf = this.shelves.get(table);
+    const at = shelf?.arena.timerAt(row);
+    if (shelf === undefined || at === undefined || !(at > 0 && at <= now)) return;
+    shelf.arena.setTimerAt(row, 0);
+    // Whoever has the block by now.
+    const hold = shelf.holds[shelf.arena.tableOf(row)];
     if (hold === undefined) return;
-    const { claims } = hold.slot;
-    const at = claims.timerAt(row);
-    if (!(at > 0 && at <= now)) return;
-    claims.setTimerAt(row, 0);
     const again = hold.shard!.expire(hold, row, now);
     if (again !== 0 && again !== Infinity) this.watch(hold, row, again);
   }
@@ -203,7 +213,7 @@ export class Lane implements LaneHost {
     const at = claims.timerAt(row);
     if (at > 0 && at <= freeAt) return;
     claims.setTimerAt(row, freeAt);
-    this.wheel.schedule(hold.table, row, freeAt);
+    this.wheel.schedule(claims.arena.wheelTable, row, freeAt);
   }
 
   // ---- what shards and delivery need
@@ -239,10 +249,6 @@ export class Lane implements LaneHost {
     if (this.alive) this.dependencies.emit(message, transfer);
   }
 
-  nextTable(): number {
-    return ++this.lastTable;
-  }
-
   adopt(shard: Serving, holds: readonly Hold[]): void {
     const now = this.clock.now();
     const announcement = ++this.announcements;
@@ -251,12 +257,21 @@ export class Lane implements LaneHost {
       hold.announcement = announcement;
       this.holds[slot.number] = hold;
       hold.shard = shard;
-      this.tables.set(hold.table, hold);
+      this.shelve(slot.claims, hold);
       rearm(slot, now, (row) => this.watch(hold, row, slot.claims.freeAt(row)));
     }
     const slots = Uint16Array.from(holds, (hold) => hold.slot.number);
     const term = shard.currentTerm!.id;
     this.emit({ kind: 'owned', announcement, shard: shard.store.name, term, slots });
+  }
+
+  /** Where the wheel finds the slot of a row. */
+  private shelve({ arena, tablePlace }: ClaimTable, hold: Hold | undefined): void {
+    if (arena.wheelTable === 0) arena.wheelTable = ++this.lastTable;
+    const shelf = this.shelves.get(arena.wheelTable) ?? { arena, holds: [] };
+    shelf.holds[tablePlace] = hold;
+    if (shelf.holds.some((other) => other !== undefined)) this.shelves.set(arena.wheelTable, shelf);
+    else this.shelves.delete(arena.wheelTable);
   }
 
   freeze(shard: Serving, holds: readonly Hold[]): void {
@@ -277,7 +292,7 @@ export class Lane implements LaneHost {
   private lose(shard: Serving, term: string, holds: readonly Hold[]): void {
     for (const hold of holds) {
       this.holds[hold.slot.number] = undefined;
-      this.tables.delete(hold.table);
+      this.shelve(hold.slot.claims, undefined);
     }
     const announcement = ++this.announcements;
     this.lastLoss = announcement;

@@ -39,7 +39,6 @@ export interface ReignLane {
   randomHex(bytes: number): string;
   /** Rises while the main thread gets on. */
   mainBeats(): number;
-  nextTable(): number;
 }
 
 /** The lane's work on the shard, which goes by what the reign finds. */
@@ -322,9 +321,8 @@ export class Reign {
     });
     if (shard.currentTerm !== term || this.stopped) return false;
     const holds = recovered.map(({ claimed: { record }, slot, checkpointCounter, checkpointBytes }): Hold => {
-      const table = this.host.nextTable();
       const fresh = { shard: undefined, announcement: 0, dirtySince: 0, dirtyAtBytes: 0, inherited: false };
-      return { slot, table, record, ...fresh, checkpointCounter, checkpointBytes };
+      return { slot, record, ...fresh, checkpointCounter, checkpointBytes };
     });
     this.adoptions++;
     shard.adopt(holds);

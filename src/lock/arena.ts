@@ -8,11 +8,22 @@
  * place and its class for as long as the arena lives. When a large arena has
  * become empty it is given back, and `base` moves past all ids of it: an id from
  * before (a timer, an answer under way) can never mean bytes of a later row.
+ *
+ * A block that was one table's may be another's next, so who comes with the id
+ * of a row asks whose it is. A timer is the block's: it serves whatever row is
+ * in it when it fires.
  */
 import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
 
 /** Slots that share an arena. More would make the pause longer when it grows: with ten million claims it copies 10 MB. */
 export const SLOTS_AN_ARENA = 32;
+
+// Of the word that holds a row's lengths (row-fields.ts): the bits between them say whose row it is.
+export const KEY_LENGTH_MASK = 0x07ff;
+const TABLE_SHIFT = 11;
+const TABLE_MASK = 0x1f;
+const LENGTHS = 12;
+const TIMER = 3;
 
 // Indexes into the view of 32-bit words, from the block's place.
 /** Of a free block: the next one. */
@@ -44,12 +55,41 @@ export class Arena {
   base = 0;
   /** Class of the block that takeBlock gave last. */
   takenClass = 0;
+  /** The number that the lane's wheel knows it by; 0 = none yet. */
+  wheelTable = 0;
+  /** Tables that have been made in it. */
+  private tables = 0;
   /** Blocks of rows that are in use. */
   private rows = 0;
   /** Units in use from the arena's start, free blocks included. */
   private top = RESERVED_UNITS;
   /** By class: the first free block of rows, then of metadata. */
   private free: Int32Array | undefined;
+
+  /** A table more: returns its place among those of the arena. At most SLOTS_AN_ARENA, also of those that are gone. */
+  addTable(): number {
+    if (this.tables === SLOTS_AN_ARENA) throw new RangeError('the arena has all its tables');
+    return this.tables++;
+  }
+
+  /** The place of the table whose row this is, or was last while the block is free. */
+  tableOf(row: number): number {
+    return (this.u32[2 * (row - this.base) + LENGTHS] >>> TABLE_SHIFT) & TABLE_MASK;
+  }
+
+  /** What tableOf reads, as a part of that word. */
+  static tableBits(table: number): number {
+    return table << TABLE_SHIFT;
+  }
+
+  /** Monotonic ms for which the row's block is in the wheel, 0 = it is not. Outlives the row; undefined: no such block. */
+  timerAt(row: number): number | undefined {
+    return this.f64[row - this.base + TIMER];
+  }
+
+  setTimerAt(row: number, at: number): void {
+    this.f64[row - this.base + TIMER] = at;
+  }
 
   /** A block of at least `bytes`; `list` is 0 for rows, BLOCK_CLASSES for metadata, whose blocks never mix. */
   takeBlock(bytes: number, list: number): number {

@@ -8,6 +8,7 @@
  * stubs, are found by their numbers. A timer that was set for an earlier row of
  * a block serves the next one (`timerAt`).
  */
+import { Arena } from './arena.ts';
 import { BLOCK_CLASSES } from './block-classes.ts';
 import {
   ARMINGS,
@@ -130,7 +131,7 @@ export class ClaimTable extends RowFields {
     u32[2 * at + TTL] = ttlMs;
     u32[2 * at + ARMINGS] = 0;
     u32[2 * at + METADATA] = 0;
-    u32[2 * at + LENGTHS] = from.keyLength | (from.ownerLength << 16);
+    u32[2 * at + LENGTHS] = from.keyLength | Arena.tableBits(this.tablePlace) | (from.ownerLength << 16);
     u32[2 * at + MORE] = marked << 16;
     u32[2 * at + GRANTED] = 0;
     bytes[8 * at + TOKEN_LENGTH] = from.tokenLength;
@@ -216,7 +217,7 @@ export class ClaimTable extends RowFields {
   arm(row: number, fencingToken: number, promisedUntil: number, freeAt: number): boolean {
     const { u32, f64, base } = this.arena;
     const at = row - base;
-    if (at <= 0 || f64[at] !== fencingToken) return false;
+    if (!this.is(row, fencingToken)) return false;
     if (u32[2 * at + MORE] > 0xffff && !this.isArmed(row)) return false;
     if (f64[at + PROMISED] === 0) u32[2 * at + GRANTED] = (promisedUntil - this.ttlMs(row)) / GRANTED_UNIT_MS;
     f64[at + PROMISED] = promisedUntil;

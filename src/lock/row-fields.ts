@@ -9,7 +9,7 @@
  *    8 promisedUntil f64 · 16 freeAt f64 (Infinity = unarmed) · 24 timerAt f64
  *   32 hash u32 (free: the next free block) · 36 ttlMs u32
  *   40 armings u32: grants and renewals whose round has not returned
- *   44 metadata u32: its block · 48 keyLength u16 · 50 ownerLength u16
+ *   44 metadata u32: its block · 48 keyLength, 11 bits, and whose row it is, 5 bits · 50 ownerLength u16
  *   52 metadataLength u16 · 54 flags u16 · 56 tokenLength u8
  *   57 principalLength u8 · 58 class of the block u8 · 59 class of the metadata's u8
  *   60 grantedAt u32, in units of GRANTED_UNIT_MS
@@ -22,7 +22,7 @@
  * (`timerAt`). Nothing here is a stored format.
  */
 import { Mode } from '../op.ts';
-import { Arena } from './arena.ts';
+import { Arena, KEY_LENGTH_MASK } from './arena.ts';
 import { ClaimIndex } from './claim-index.ts';
 import { MODE_UNIT, RowFlag, RowKind } from './rows.ts';
 
@@ -31,12 +31,11 @@ export const HEAD_BYTES = 64;
 // Fields as indexes into the view of their width, from the row's place.
 export const PROMISED = 1;
 export const FREE = 2;
-const TIMER = 3;
 export const HASH = 8;
 export const TTL = 9;
 export const ARMINGS = 10;
 export const METADATA = 11;
-/** keyLength, ownerLength << 16 */
+/** keyLength, place of the table << 11, ownerLength << 16 */
 export const LENGTHS = 12;
 /** metadataLength, flags << 16 */
 export const MORE = 13;
@@ -57,12 +56,15 @@ export const GRANTED_UNIT_MS = 10;
 
 /** Base of ClaimTable, not a part of it: one object less to load on the way to a row. */
 export abstract class RowFields extends ClaimIndex {
-  protected readonly arena: Arena;
+  readonly arena: Arena;
+  /** Its place among the tables of the arena. */
+  readonly tablePlace: number;
 
   /** @param arena where its rows lie, with those of other tables */
   constructor(arena = new Arena()) {
     super();
     this.arena = arena;
+    this.tablePlace = arena.addTable();
   }
 
   /** Where all rows lie. Another one after an insert or setMetadata of any table of the arena. */
@@ -98,12 +100,12 @@ export abstract class RowFields extends ClaimIndex {
   setFreeAt(row: number, at: number): void {
     this.arena.f64[row - this.arena.base + FREE] = at;
   }
-  /** Monotonic ms for which the row's block is in the wheel, 0 = it is not. Outlives the claim. */
+  /** Of the row's block: Arena.timerAt. */
   timerAt(row: number): number {
-    return this.arena.f64[row - this.arena.base + TIMER];
+    return this.arena.timerAt(row)!;
   }
   setTimerAt(row: number, at: number): void {
-    this.arena.f64[row - this.arena.base + TIMER] = at;
+    this.arena.setTimerAt(row, at);
   }
   /** Signed: a number above 2^31 would be an object of its own wherever it is handed on. */
   hash(row: number): number {
@@ -123,7 +125,7 @@ export abstract class RowFields extends ClaimIndex {
     return 8 * (row - this.arena.base) + HEAD_BYTES;
   }
   keyLength(row: number): number {
-    return this.arena.u32[2 * (row - this.arena.base) + LENGTHS] & 0xffff;
+    return this.arena.u32[2 * (row - this.arena.base) + LENGTHS] & KEY_LENGTH_MASK;
   }
   tokenAt(row: number): number {
     return this.keyAt(row) + this.keyLength(row);
@@ -199,14 +201,16 @@ export abstract class RowFields extends ClaimIndex {
 
   /** True while `row` has this number; safe for any row id ever given. */
   is(row: number, fencingToken: number): boolean {
-    const at = row - this.arena.base;
-    return at > 0 && this.arena.f64[at] === fencingToken;
+    const { arena } = this;
+    const at = row - arena.base;
+    return at > 0 && arena.f64[at] === fencingToken && arena.tableOf(row) === this.tablePlace;
   }
 
   /** True while there is such a row; safe for any row id ever given. */
   lives(row: number): boolean {
-    const at = row - this.arena.base;
-    return at > 0 && this.arena.f64[at] > 0;
+    const { arena } = this;
+    const at = row - arena.base;
+    return at > 0 && arena.f64[at] > 0 && arena.tableOf(row) === this.tablePlace;
   }
 
   /** The row whose times count. */

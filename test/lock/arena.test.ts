@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Arena } from '../../src/lock/arena.ts';
+import { Arena, SLOTS_AN_ARENA } from '../../src/lock/arena.ts';
 import { ClaimTable } from '../../src/lock/claims.ts';
 import { fields, find, read, source, TablePair } from './table-rig.ts';
 
@@ -120,6 +120,28 @@ describe('tables that share an arena', () => {
       }),
       { numRuns: 100 },
     );
+  });
+
+  it('know whose a row is, also when another table has its block now', () => {
+    const arena = new Arena();
+    const [a, b] = [new ClaimTable(arena), new ClaimTable(arena)];
+    const row = a.insert(source(fields('k')), 7, 1_000);
+    a.setTimerAt(row, 1_234);
+    a.remove(row);
+    expect(arena.tableOf(row)).toBe(a.tablePlace);
+    expect(b.insert(source(fields('j')), 7, 1_000)).toBe(row);
+    expect([a.lives(row), a.is(row, 7), a.arm(row, 7, 1, 1)]).toEqual([false, false, false]);
+    expect([b.lives(row), b.is(row, 7), arena.tableOf(row)]).toEqual([true, true, b.tablePlace]);
+    expect(b.freeAt(row)).toBe(Infinity);
+    expect(arena.timerAt(row)).toBe(1_234);
+    const wanted = fields('k'.repeat(1_024), { owner: 'o'.repeat(256) });
+    expect(read(b, b.insert(source(wanted), 8, 1_000))).toEqual(wanted);
+  });
+
+  it('are no more than their rows can tell apart', () => {
+    const arena = new Arena();
+    for (let i = 0; i < SLOTS_AN_ARENA; i++) expect(new ClaimTable(arena).tablePlace).toBe(i);
+    expect(() => new ClaimTable(arena)).toThrow(RangeError);
   });
 
   it('use what the others gave up instead of growing', () => {

@@ -5,8 +5,8 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
   {
     name: 'a try overtakes who waits',
     file: 'src/lock/queue.ts',
-    find: '    if (op.mode === Mode.exclusive || attached.has(waiter) || claims.mode(waiter) === Mode.exclusive)\n      return false;',
-    replace: '    if (waiter === 0) return attached.has(waiter);',
+    find: '    if (op.mode === Mode.exclusive || aside.attached.has(waiter) || claims.mode(waiter) === Mode.exclusive)\n      return false;',
+    replace: '    if (waiter === 0) return aside.attached.has(waiter);',
     profile: 'waits',
     seeds: 20,
   },
@@ -93,9 +93,9 @@ export const WAIT_MUTATIONS: readonly Mutation[] = [
   {
     name: 'who waited stays attached when the slot has another owner',
     file: 'src/lock/queue.ts',
-    find: 'const isAttached = attached.has(row);',
+    find: 'const isAttached = aside.attached.has(row);',
     replace:
-      'const isAttached = attached.has(row) || (attached.set(row, { connection: 0, attempt: 1, id: 0, flags: 0, origin: 0, receivedAt: 0 }), true);',
+      'const isAttached = aside.attached.has(row) || (aside.attached.set(row, { connection: 0, attempt: 1, id: 0, flags: 0, origin: 0, receivedAt: 0 }), true);',
     profile: 'waits',
     seeds: 40,
   },
