@@ -1,10 +1,11 @@
 /** The gate's command line and slo.yaml, as the plan of one run. */
-import { resolve } from 'node:path';
+import { relative, resolve } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { ConfigError } from '../../src/config/error.ts';
 import { readSloConfig, type Profile, type QuickSettings } from './config.ts';
 
 export interface Plan {
+  /** The file's path from the folder that package.json is in. */
   readonly config: string;
   readonly runs: number;
   readonly profiles: readonly Profile[];
@@ -93,7 +94,9 @@ export function readWish(args: readonly string[], root: string): Wish | undefine
       warmupSeconds: warmup ?? profile.warmupSeconds,
     }));
   const runs = flags.runs ?? (isQuick ? 1 : config.runs);
-  return { plan: { config: flags.config, runs, profiles, isQuick, out, nodeArgs } };
+  // A report is for others: it names files as they do.
+  const shown = relative(root, resolve(flags.config));
+  return { plan: { config: shown, runs, profiles, isQuick, out, nodeArgs } };
 }
 
 function chosen(

@@ -7,7 +7,7 @@ import { parseSync } from 'oxc-parser';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** Not part of the tree (.gitignore), or not ours to write (LICENSE). */
 const LEFT_OUT =
-  /^(\.git|node_modules|dist|dist\..*|build|data|coverage|LICENSE|.*\.(log|tsbuildinfo|cpuprofile))$/;
+  /^(\.git|node_modules|dist|dist\..*|build|data|coverage|reports|LICENSE|.*\.(log|tsbuildinfo|cpuprofile))$/;
 const BINARY = /\.(png|ico|gz|bin)$/;
 
 /** Paths of all files of the tree, from its root, with `/`. */

@@ -110,6 +110,7 @@ describe('a file', () => {
 describe('the command line', () => {
   test('changes what the file says', () => {
     expect(planOf()).toMatchObject({ runs: 5, isQuick: false, out: join(ROOT, 'reports', 'slo') });
+    expect(readWish([], ROOT)).toMatchObject({ plan: { config: 'loadtest/slo.yaml' } });
     const plan = planOf('--only', 'two', '--runs', '2', '--seconds', '7', '--warmup', '0', '--out', folder);
     expect(plan).toMatchObject({ runs: 2, out: folder });
     expect(plan.profiles).toMatchObject([{ name: 'two', seconds: 7, warmupSeconds: 0, rate: 1_000 }]);
