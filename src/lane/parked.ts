@@ -11,8 +11,9 @@ import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
 export class Parked {
   count = 0;
   private readonly chunks: BatchBytes[] = [];
-  /** Where the oldest record begins in the first chunk. */
+  /** Where the oldest record begins in the first chunk, and ends once `peek` has read it. */
   private at = 0;
+  private next = 0;
   /** When the newest op was received, and the oldest of those that were parked behind a newer one. */
   private newest = -Infinity;
   private oldestBehind = Infinity;
@@ -41,13 +42,13 @@ export class Parked {
   /** The oldest op, or undefined; valid until the next call. */
   peek(): Op | undefined {
     if (this.count === 0) return undefined;
-    readRecord(this.chunks[0], this.at, this.head);
+    this.next = readRecord(this.chunks[0], this.at, this.head);
     return this.head;
   }
 
-  /** Drops the op that peek shows. */
+  /** Drops the op that peek has just shown. */
   shift(): void {
-    this.at = readRecord(this.chunks[0], this.at, this.head);
+    this.at = this.next;
     this.count--;
     if (this.at === this.chunks[0].length) {
       this.buffers.give(this.chunks.shift()!.bytes.buffer as ArrayBuffer);
