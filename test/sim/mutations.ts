@@ -84,7 +84,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: '    if (flight !== undefined) this.host.delivery.fail(flight, CODES.shard_unavailable.wire, false, now, now);\n',
     replace: '    void flight;\n',
     profile: 'leases',
-    seeds: 40,
+    seeds: 100,
   },
   {
     name: 'a slot is taken over without a look at its owner',
@@ -360,12 +360,26 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: 'test/peers/link.test.ts',
   },
   {
+    name: 'a row is found by an id from before its block changed tables',
+    file: 'src/lock/row-fields.ts',
+    find: 'return at > 0 && arena.f64[at] === fencingToken && arena.tableOf(row) === this.tablePlace;',
+    replace: 'return at > 0 && arena.f64[at] === fencingToken;',
+    tests: 'test/lock/arena.test.ts',
+  },
+  {
+    name: 'a timer looks after the slot that set it, not after the one that has the block',
+    file: 'src/lane/lane.ts',
+    find: 'const hold = shelf.holds[shelf.arena.tableOf(row)];',
+    replace: 'const hold = shelf.holds.find((other) => other !== undefined);',
+    profile: 'calm',
+    seeds: 20,
+  },
+  {
     name: 'a late answer finds another forward than its own',
     file: 'src/peers/in-flight.ts',
     find: 'i < this.untouched && this.generation[i] === id >>> INDEX_BITS && ',
     replace: 'i < this.untouched && ',
-    profile: 'peers',
-    seeds: 100,
+    tests: 'test/peers/in-flight.test.ts',
   },
   {
     name: 'a process that others do not reach keeps its slots',
