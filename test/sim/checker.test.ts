@@ -153,6 +153,20 @@ describe('histories without a fault', () => {
     expect(script.rules()).toEqual(new Set());
   });
 
+  it('accepts a repeat that waits and finds what its first request got, though later grants were told meanwhile', () => {
+    const wish: Wish = { ...WAITS, mode: 'shared' };
+    const repeated = (first: boolean): Script => {
+      const script = new Script();
+      script.claim('a', { fencingToken: 1, mode: 'shared', ownedUntilAtLeast: 1_000 });
+      if (first) script.op('acquire', 'a', 0, 0, undefined, { wish });
+      return script
+        .granted('b', 100, 2, wish)
+        .op('acquire', 'a', 300, 301, { status: 201, fencingToken: 1 }, { wish });
+    };
+    expect(repeated(true).rules()).not.toContain('fencing');
+    expect(repeated(false).rules()).toContain('fencing');
+  });
+
   it('accepts a late end: nobody is owed the lock at once', () => {
     const script = new Script().granted('a', 0, 1);
     script.claim('b');

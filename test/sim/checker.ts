@@ -166,6 +166,8 @@ function checkFencing(name: string, ops: readonly OpRecord[], violations: Violat
     if (highest === undefined || highest.fencingToken < fencingToken) continue;
     // A wait that is taken up again may find that it got its lock before.
     if (highest.fencingToken === fencingToken && grant.wish.waitMs > 0) continue;
+    // And so may a repeat that waits, whose first request was granted though nobody heard of it.
+    if (grant.wish.waitMs > 0 && firstSentAt(ops, grant.token) <= highest.at) continue;
     const text = `${name}: ${describe(grant)} though ${highest.fencingToken} had been told before: ${describe(highest.op)}`;
     violations.push({ rule: 'fencing', text });
   }
@@ -249,4 +251,10 @@ export function describe(op: OpRecord): string {
 
 function ms(at: number): string {
   return at.toFixed(1);
+}
+
+/** When the first acquire with this token was sent. */
+function firstSentAt(ops: readonly OpRecord[], token: string): number {
+  const sent = ops.filter((op) => op.op === 'acquire' && op.token === token).map((op) => op.sentAt);
+  return Math.min(...sent);
 }
