@@ -40,7 +40,7 @@ export async function recover(
   me: { term: string; endedKeepMs: number; now: () => number },
 ): Promise<Recovered[]> {
   const checkpoints = await readCheckpoints(store, claimed);
-  let arena = new Arena();
+  let arena: Arena | undefined;
   const recovered = claimed.map((claim, i): Recovered => {
     const { slot: number, record, direct } = claim;
     if (i % SLOTS_AN_ARENA === 0) arena = new Arena();

@@ -18,11 +18,11 @@ import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
 /** Slots that share an arena. More would make the pause longer when it grows: with ten million claims it copies 10 MB. */
 export const SLOTS_AN_ARENA = 32;
 
-// Of the word that holds a row's lengths (row-fields.ts): the bits between them say whose row it is.
+/** A row's word with its lengths: keyLength, place of the table << 11, ownerLength << 16. */
+export const LENGTHS = 12;
 export const KEY_LENGTH_MASK = 0x07ff;
 const TABLE_SHIFT = 11;
 const TABLE_MASK = 0x1f;
-const LENGTHS = 12;
 const TIMER = 3;
 
 // Indexes into the view of 32-bit words, from the block's place.

@@ -8,7 +8,7 @@
  * stubs, are found by their numbers. A timer that was set for an earlier row of
  * a block serves the next one (`timerAt`).
  */
-import { Arena } from './arena.ts';
+import { Arena, LENGTHS } from './arena.ts';
 import { BLOCK_CLASSES } from './block-classes.ts';
 import {
   ARMINGS,
@@ -18,7 +18,6 @@ import {
   GRANTED_UNIT_MS,
   HASH,
   HEAD_BYTES,
-  LENGTHS,
   LIMIT,
   METADATA,
   MORE,

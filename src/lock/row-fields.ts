@@ -22,7 +22,7 @@
  * (`timerAt`). Nothing here is a stored format.
  */
 import { Mode } from '../op.ts';
-import { Arena, KEY_LENGTH_MASK } from './arena.ts';
+import { Arena, KEY_LENGTH_MASK, LENGTHS } from './arena.ts';
 import { ClaimIndex } from './claim-index.ts';
 import { MODE_UNIT, RowFlag, RowKind } from './rows.ts';
 
@@ -35,8 +35,6 @@ export const HASH = 8;
 export const TTL = 9;
 export const ARMINGS = 10;
 export const METADATA = 11;
-/** keyLength, place of the table << 11, ownerLength << 16 */
-export const LENGTHS = 12;
 /** metadataLength, flags << 16 */
 export const MORE = 13;
 export const GRANTED = 15;
