@@ -1,29 +1,18 @@
 /** One op of a client on its way: what is asked, and what was answered. */
-import { randomFillSync } from 'node:crypto';
+import { makeToken } from '../../src/protocol/token.ts';
+import { tokenText as textOf, UUID_BYTES } from '../../src/protocol/words.ts';
 import type { Call as CallKind } from '../workload.ts';
 
-/** As in src/op.ts. */
-export const MODES = ['exclusive', 'shared', 'semaphore'] as const;
-
-const TOKEN_BYTES = 16;
-const POOL_BYTES = 64 * 1024;
-let pool = Buffer.alloc(0);
-let taken = POOL_BYTES;
-
-/** 16 random bytes: a lock token or the id of a session. */
+/** A UUID in 16 bytes: a lock token or the id of a session. */
 export function newToken(): Buffer {
-  if (taken + TOKEN_BYTES > pool.length) {
-    pool = randomFillSync(Buffer.allocUnsafeSlow(POOL_BYTES));
-    taken = 0;
-  }
-  taken += TOKEN_BYTES;
-  return pool.subarray(taken - TOKEN_BYTES, taken);
+  const token = Buffer.allocUnsafe(UUID_BYTES);
+  makeToken(token, 0);
+  return token;
 }
 
-/** The same token as the text of a UUID. */
+/** The same token as text. */
 export function tokenText(token: Buffer): string {
-  const hex = token.toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  return textOf(token, 0, token.length);
 }
 
 export interface Call {

@@ -12,6 +12,7 @@
  * An acquire that may have taken effect though its answer is an error, or never
  * came, is followed by a release, so that the next client finds the lock free.
  */
+import { MODE_NAMES } from '../../src/op.ts';
 import { Clock, type EngineHooks } from '../clock.ts';
 import { namesOf, type Names } from '../names.ts';
 import { Recorder } from '../recorder.ts';
@@ -21,7 +22,7 @@ import { Mix, type LoadSettings } from '../settings.ts';
 import type { Second } from '../timeline.ts';
 import type { CallStep, Part } from '../workload.ts';
 import { BinaryCodec } from './binary.ts';
-import { newToken, MODES, type Call, type Transport } from './call.ts';
+import { newToken, type Call, type Transport } from './call.ts';
 import { Client, type Held } from './client.ts';
 import { Due } from './due.ts';
 import { HandOffs } from './hand-offs.ts';
@@ -260,7 +261,7 @@ export class ClientsEngine {
 
   #acquire(client: Client, step: CallStep, name: number): void {
     const held = { number: ++this.#claims, name, token: newToken() };
-    this.#observer.asked(performance.now(), held.number, name, MODES.indexOf(step.mode), step.limit);
+    this.#observer.asked(performance.now(), held.number, name, MODE_NAMES.indexOf(step.mode), step.limit);
     if (step.waitMs > 0) this.#handOffs.asked(name);
     this.#send(client, step, name, held);
   }
@@ -296,7 +297,7 @@ export class ClientsEngine {
       token: held?.token,
       session: client.session,
       ttlMs: step.ttlMs,
-      mode: MODES.indexOf(step.mode),
+      mode: MODE_NAMES.indexOf(step.mode),
       limit: step.limit,
       waitMs: step.waitMs,
       dueAt,

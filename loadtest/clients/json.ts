@@ -1,7 +1,8 @@
 /** Calls in holdfast.v1.json. */
+import { MODE_NAMES } from '../../src/op.ts';
 import type { GrowingBytes } from '../../src/protocol/bytes.ts';
 import { TEXT } from '../masked.ts';
-import { MODES, tokenText, type Call } from './call.ts';
+import { tokenText, type Call } from './call.ts';
 import type { Codec, OnDone } from './web-socket.ts';
 
 interface Message {
@@ -23,7 +24,7 @@ export function acquireFields(call: Call): Record<string, unknown> {
   const fields: Record<string, unknown> = { lockToken: tokenText(call.token!) };
   if (call.session === undefined) fields['ttlMs'] = call.ttlMs;
   else fields['sessionId'] = tokenText(call.session);
-  if (call.mode !== 0) fields['mode'] = MODES[call.mode];
+  if (call.mode !== 0) fields['mode'] = MODE_NAMES[call.mode];
   if (call.limit !== 0) fields['limit'] = call.limit;
   if (call.waitMs !== 0) fields['waitMs'] = call.waitMs;
   return fields;
