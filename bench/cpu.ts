@@ -11,8 +11,42 @@ const TICKS_PER_SECOND = 100;
 
 interface Sample {
   readonly wallMs: number;
-  /** Ticks by «label thread id». */
+  /** By whatever is told apart. */
   readonly ticks: ReadonlyMap<string, number>;
+}
+
+/** Reads processor times again and again, until it is stopped. */
+export class TickSampler {
+  readonly #read: () => Map<string, number>;
+  readonly #samples: Sample[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(read: () => Map<string, number>) {
+    this.#read = read;
+    this.#sample();
+    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#sample();
+  }
+
+  /** Cores used between two wall-clock times, by the keys of what was read at the end. */
+  between(fromWallMs: number, toWallMs: number): Map<string, number> {
+    const from = this.#samples.findLast((sample) => sample.wallMs <= fromWallMs) ?? this.#samples[0];
+    // Not the first one after it: the load driver may have ended by then.
+    const to = this.#samples.findLast((sample) => sample.wallMs <= toWallMs) ?? this.#samples.at(-1)!;
+    const seconds = Math.max(SAMPLE_MS, to.wallMs - from.wallMs) / 1000;
+    const cores = new Map<string, number>();
+    for (const [key, ticks] of to.ticks)
+      cores.set(key, (ticks - (from.ticks.get(key) ?? 0)) / TICKS_PER_SECOND / seconds);
+    return cores;
+  }
+
+  #sample(): void {
+    this.#samples.push({ wallMs: performance.timeOrigin + performance.now(), ticks: this.#read() });
+  }
 }
 
 export interface ProcessCpu {
@@ -24,34 +58,27 @@ export interface ProcessCpu {
 
 export class CpuSampler {
   readonly #pids: ReadonlyMap<string, number>;
-  readonly #samples: Sample[] = [];
-  readonly #timer: NodeJS.Timeout;
+  readonly #ticks: TickSampler;
 
   /** @param pids by label */
   constructor(pids: ReadonlyMap<string, number>) {
     this.#pids = pids;
-    this.#sample();
-    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
+    this.#ticks = new TickSampler(() => this.#read());
   }
 
   stop(): void {
-    clearInterval(this.#timer);
-    this.#sample();
+    this.#ticks.stop();
   }
 
   /** Cores used between two wall-clock times. */
   between(fromWallMs: number, toWallMs: number): Map<string, ProcessCpu> {
-    const from = this.#samples.findLast((sample) => sample.wallMs <= fromWallMs) ?? this.#samples[0];
-    // Not the first one after it: the load driver may have ended by then.
-    const to = this.#samples.findLast((sample) => sample.wallMs <= toWallMs) ?? this.#samples.at(-1)!;
-    const seconds = Math.max(SAMPLE_MS, to.wallMs - from.wallMs) / 1000;
+    const used = this.#ticks.between(fromWallMs, toWallMs);
     const usage = new Map<string, ProcessCpu>();
     for (const [label, pid] of this.#pids) {
       let main = 0;
       const others: number[] = [];
-      for (const [key, ticks] of to.ticks) {
+      for (const [key, cores] of used) {
         if (!key.startsWith(`${label} `)) continue;
-        const cores = (ticks - (from.ticks.get(key) ?? 0)) / TICKS_PER_SECOND / seconds;
         if (key === `${label} ${pid}`) main = cores;
         else others.push(cores);
       }
@@ -61,15 +88,16 @@ export class CpuSampler {
     return usage;
   }
 
-  #sample(): void {
+  /** By «label thread id». */
+  #read(): Map<string, number> {
     const ticks = new Map<string, number>();
     for (const [label, pid] of this.#pids) {
       for (const thread of threadsOf(pid)) {
-        const used = ticksOf(pid, thread);
+        const used = ticksOf(`/proc/${pid}/task/${thread}/stat`);
         if (used !== undefined) ticks.set(`${label} ${thread}`, used);
       }
     }
-    this.#samples.push({ wallMs: performance.timeOrigin + performance.now(), ticks });
+    return ticks;
   }
 }
 
@@ -81,10 +109,10 @@ function threadsOf(pid: number): string[] {
   }
 }
 
-/** User and system time of one thread. */
-function ticksOf(pid: number, thread: string): number | undefined {
+/** User and system time in a stat file of /proc; undefined: whoever it was of has ended. */
+export function ticksOf(path: string): number | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'latin1');
+    const stat = readFileSync(path, 'latin1');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return Number(fields[11]) + Number(fields[12]);
   } catch {

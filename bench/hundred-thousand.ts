@@ -6,6 +6,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { failuresOf } from '../loadtest/result.ts';
 import { startEtcd, type EtcdCluster } from '../src/cli/etcd-server.ts';
 import { startHoldfast } from '../test/servers/holdfast.ts';
 import { runLoadDriver } from './children.ts';
@@ -52,12 +53,9 @@ async function run(folder: string, etcd: EtcdCluster[]): Promise<boolean> {
     );
     const slots = shares(await scrape(server.url, 'holdfast_slots_owned'));
     const ops = shares(await scrape(server.url, 'holdfast_commit_ops_sum'), before);
-    const { errors, unanswered, cut, unsent, fenceViolations, byOp, latency } = result;
+    const { errors, byOp, latency } = result;
     const taken = byOp['acquire'].count;
-    const failed = Object.values(errors).reduce(
-      (sum, count) => sum + count,
-      unanswered + cut + unsent + fenceViolations,
-    );
+    const failed = failuresOf(result);
     const lines = [
       `${taken} different locks taken, all released, ${failed} failures ${JSON.stringify(errors)}`,
       `p50 ${latency.p50Ms.toFixed(2)} ms, p95 ${latency.p95Ms.toFixed(2)} ms`,

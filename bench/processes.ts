@@ -8,12 +8,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { mergeResults, type LoadResult } from '../loadtest/result.ts';
+import { failuresOf, mergeResults, type LoadResult } from '../loadtest/result.ts';
 import { startEtcd, type EtcdCluster } from '../src/cli/etcd-server.ts';
 import { Owners } from '../test/servers/owners.ts';
 import { Processes } from '../test/servers/processes.ts';
 import { runLoadDriver } from './children.ts';
 import { CpuSampler } from './cpu.ts';
+import { aligned } from '../loadtest/report/text.ts';
 
 interface Options {
   readonly processes: readonly number[];
@@ -187,8 +188,7 @@ class Bench {
     moved: number,
     cores: { front: number; rest: number; etcd: number },
   ): Row {
-    const { offered, achieved, latency, errors, unanswered, cut, unsent, fenceViolations } = result;
-    const failed = Object.values(errors).reduce((sum, count) => sum + count, 0);
+    const { offered, achieved, latency, errors } = result;
     const perOp = (used: number): number => (used * 1e6) / Math.max(1, achieved);
     const row: Row = {
       processes,
@@ -202,7 +202,7 @@ class Bench {
       restUs: perOp(cores.rest),
       etcdUs: perOp(cores.etcd),
       loadUs: perOp(result.cpuSeconds / result.seconds),
-      bad: failed + unanswered + cut + unsent + fenceViolations,
+      bad: failuresOf(result),
       errors,
       moved,
     };
@@ -226,10 +226,7 @@ function table(rows: readonly Row[]): string {
     ),
     ...[String(row.bad), String(row.moved)],
   ]);
-  const all = [head, ...lines];
-  const widths = head.map((_, column) => Math.max(...all.map((line) => line[column].length)));
-  const padded = all.map((line) => line.map((cell, column) => cell.padEnd(widths[column])).join('  '));
-  return padded.map((line) => line.trimEnd()).join('\n');
+  return aligned([head, ...lines]);
 }
 
 /** What the rows say: the highest rate that was held, and the cost of the hop at the common rate. */

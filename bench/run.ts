@@ -7,12 +7,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
-import type { Latency } from '../loadtest/result.ts';
+import { failuresOf, type Latency } from '../loadtest/result.ts';
 import { startEtcd, type EtcdCluster } from '../src/cli/etcd-server.ts';
 import { startHoldfast, type HoldfastServer } from '../test/servers/holdfast.ts';
 import { folderBytes, runCeilingProgram, runLoadDriver } from './children.ts';
 import { residentBytes, type ProcessCpu } from './cpu.ts';
 import { scrapeSum } from './scrape.ts';
+import { aligned } from '../loadtest/report/text.ts';
 
 interface Options {
   readonly rates: readonly number[];
@@ -152,8 +153,8 @@ class Bench {
     const { result, cpu } = await runLoadDriver(run, pids);
     const { latency, sendLag, errors } = result;
     if (Object.keys(errors).length > 0) say(`errors: ${JSON.stringify(errors)}`);
-    if (result.fenceViolations > 0) say(`FALLING FENCING TOKENS: ${result.fenceViolations}`);
-    const failed = Object.values(errors).reduce((sum, count) => sum + count, 0);
+    const { fallingFences } = result.safety;
+    if (fallingFences > 0) say(`FALLING FENCING TOKENS: ${fallingFences}`);
     this.#add({
       what: `Holdfast, ${store}`,
       offered: result.offered,
@@ -161,7 +162,7 @@ class Bench {
       latency,
       sendLagP50Ms: sendLag.p50Ms,
       commitsPerSecond: ((await commits()) - before) / (seconds + warmup),
-      bad: failed + result.unanswered + result.cut + result.unsent + result.fenceViolations,
+      bad: failuresOf(result),
       cpu: Object.fromEntries(cpu),
     });
   }
@@ -225,16 +226,7 @@ function table(rows: readonly Row[], rates: readonly number[]): string {
       cores(row),
     ];
   });
-  const all = [head, ...lines];
-  const widths = head.map((_, column) => Math.max(...all.map((line) => line[column].length)));
-  return all
-    .map((line) =>
-      line
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return aligned([head, ...lines]);
 }
 
 /** «holdfast .12 + .37 + .02, etcd s0 .57, load .18»: main thread and the busiest others of a server. */

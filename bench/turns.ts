@@ -2,6 +2,7 @@
  * What all parties of `npm run bench:waiters` have in common: clients that
  * stand in one queue, each of which holds the lock for a moment and passes it on.
  */
+import { aligned } from '../loadtest/report/text.ts';
 
 /** One client's turn, monotonic ms. */
 export interface Turn {
@@ -98,6 +99,5 @@ export function turnsTable(results: readonly PartyResult[]): string {
     result.p50Ms.toFixed(2),
     result.p95Ms.toFixed(2),
   ]);
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  return [head, ...rows].map((row) => row.map((cell, i) => cell.padEnd(widths[i])).join('  ')).join('\n');
+  return aligned([head, ...rows]);
 }

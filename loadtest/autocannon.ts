@@ -16,6 +16,7 @@ import { Command } from 'commander';
 import { CpuSampler } from '../bench/cpu.ts';
 import { freePorts } from '../src/cli/etcd-server.ts';
 import { startHoldfast, temporaryFolder, type HoldfastServer } from '../test/servers/holdfast.ts';
+import { aligned } from './report/text.ts';
 
 interface Options {
   readonly url?: string;
@@ -132,16 +133,7 @@ function table(rows: readonly Row[]): string {
     ...[row.p50Ms, row.p97Ms, row.p99Ms].map((value) => value.toFixed(0)),
     ...[String(row.errors), String(row.not2xx), Number.isNaN(row.cores) ? '' : row.cores.toFixed(2)],
   ]);
-  const all = [head, ...lines];
-  const widths = head.map((_, column) => Math.max(...all.map((line) => line[column].length)));
-  return all
-    .map((line) =>
-      line
-        .map((cell, i) => cell.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return aligned([head, ...lines]);
 }
 
 /** What looks wrong in the figures. */

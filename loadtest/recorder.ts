@@ -168,7 +168,6 @@ export class Recorder {
       unsent: this.#unsent,
       errors: Object.fromEntries(this.#errors),
       refusals: Object.fromEntries(this.#refusals),
-      fenceViolations: safety.fallingFences,
       safety,
       latency: latencyOf(all),
       byOp,

@@ -37,8 +37,6 @@ export interface LoadResult {
   readonly errors: Readonly<Record<string, number>>;
   /** Refusals that the workload expects, such as `lock_held`, by code: part of `answered`. */
   readonly refusals: Readonly<Record<string, number>>;
-  /** `safety.fallingFences`. */
-  readonly fenceViolations: number;
   readonly safety: Safety;
   readonly latency: Latency;
   readonly byOp: Readonly<Record<string, Latency>>;
@@ -64,7 +62,6 @@ export function mergeResults(results: readonly LoadResult[]): LoadResult {
   const sum = (of: (result: LoadResult) => number): number =>
     results.reduce((n, result) => n + of(result), 0);
   const first = results[0];
-  const safety = mergeSafety(results.map((r) => r.safety));
   const ops = [...new Set(results.flatMap((r) => Object.keys(r.byOp)))];
   return {
     workload: first.workload,
@@ -81,8 +78,7 @@ export function mergeResults(results: readonly LoadResult[]): LoadResult {
     unsent: sum((r) => r.unsent),
     errors: mergeCounts(results.map((r) => r.errors)),
     refusals: mergeCounts(results.map((r) => r.refusals)),
-    fenceViolations: safety.fallingFences,
-    safety,
+    safety: mergeSafety(results.map((r) => r.safety)),
     latency: mergeLatencies(results.map((r) => r.latency)),
     byOp: Object.fromEntries(ops.map((op) => [op, mergeLatencies(results.flatMap((r) => r.byOp[op] ?? []))])),
     handOff: mergeLatencies(results.map((r) => r.handOff)),
@@ -100,6 +96,17 @@ export function mergeSafety(parts: readonly Safety[]): Safety {
     fallingFences: parts.reduce((n, part) => n + part.fallingFences, 0),
     examples: parts.flatMap((part) => part.examples).slice(0, EXAMPLES_MAX),
   };
+}
+
+/** Ops that failed, or were never answered as they should have been. */
+export function errorsOf({ errors, unanswered, cut, unsent }: LoadResult): number {
+  return Object.values(errors).reduce((sum, count) => sum + count, unanswered + cut + unsent);
+}
+
+/** The same, and whatever was unsafe. */
+export function failuresOf(result: LoadResult): number {
+  const { twoHolders, fallingFences } = result.safety;
+  return errorsOf(result) + twoHolders + fallingFences;
 }
 
 /** Nothing that must not be has been seen. */

@@ -72,7 +72,7 @@ class Parent implements Run {
       (all) => {
         const merged = mergeResults(all);
         const safety = mergeSafety([merged.safety, this.#checker.safety]);
-        return { ...merged, safety, fenceViolations: safety.fallingFences };
+        return { ...merged, safety };
       },
       (error: unknown) => {
         for (const child of this.#children) child.kill('SIGKILL');

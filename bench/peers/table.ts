@@ -1,4 +1,6 @@
 /** From the runs of each peer to what is printed: medians, how many times as fast Holdfast is, and whether the targets are met. */
+import { median } from '../../loadtest/median.ts';
+import { aligned as alignedBy, markdownRow } from '../../loadtest/report/text.ts';
 import type { Measured } from './child.ts';
 import type { Peer } from './peer.ts';
 import type { PeerRuns } from './session.ts';
@@ -36,13 +38,6 @@ export interface Figures {
 /** Below this part of the common rate its latencies say nothing. */
 const HELD = 0.95;
 const NAN_MARK = '–';
-
-export function median(values: readonly number[]): number {
-  if (values.length === 0) return NaN;
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >>> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
 
 /** Rows in the order of `all`; `reference` is the key that the others are compared with. */
 export function figuresOf(all: readonly PeerRuns[], reference: string): Figures[] {
@@ -153,28 +148,13 @@ export function exitCodeOf(rows: readonly Figures[], isComplete: boolean): numbe
   return isComplete && rows.some((row) => row.missing !== undefined) ? 1 : 0;
 }
 
-/** Columns padded to their widest cell. */
+/** Columns padded to their widest cell. Why a peer is missing may be longer than any column: it must not push the others away. */
 export function aligned(cells: Cells): string {
-  const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => width(row, column))));
-  return cells
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return alignedBy(cells, (row, column) => row[1] !== 'NOT MEASURED' || column <= 1);
 }
 
-/** Why a peer is missing may be longer than any column: it must not push the others away. */
-function width(row: readonly string[], column: number): number {
-  return row[1] === 'NOT MEASURED' && column > 1 ? 0 : row[column].length;
-}
-
-export function markdown(cells: Cells): string {
-  const escape = (cell: string): string => cell.replaceAll('|', '\\|');
-  const line = (row: readonly string[]): string => `| ${row.map(escape).join(' | ')} |`;
-  return [line(cells[0]), `|${cells[0].map(() => '---').join('|')}|`, ...cells.slice(1).map(line)].join('\n');
+export function markdown([head, ...rows]: Cells): string {
+  return [markdownRow(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(markdownRow)].join('\n');
 }
 
 function whole(value: number): string {

@@ -1,7 +1,7 @@
 /** Measures a system under open-model load: one load driver for each process of Holdfast, side by side. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { mergeResults, type LoadResult } from '../../loadtest/result.ts';
+import { failuresOf, mergeResults, type LoadResult } from '../../loadtest/result.ts';
 import type { Owners } from '../../test/servers/owners.ts';
 import { runLoadDriver } from '../children.ts';
 import { CpuSampler, type ProcessCpu } from '../cpu.ts';
@@ -151,12 +151,6 @@ function namesByOwner(
     if (lists[asked].length < wanted) lists[asked].push(name);
   }
   return lists;
-}
-
-function failuresOf(result: LoadResult): number {
-  const errors = Object.values(result.errors).reduce((sum, count) => sum + count, 0);
-  const { fallingFences, twoHolders } = result.safety;
-  return errors + result.unanswered + result.cut + result.unsent + fallingFences + twoHolders;
 }
 
 /** @param lanes of each process: its busiest threads beside the main one */

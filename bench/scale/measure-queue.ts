@@ -3,7 +3,7 @@ import { CpuSampler } from '../cpu.ts';
 import { judge, type PartyResult } from '../turns.ts';
 import { HoldfastParty } from '../waiters-holdfast.ts';
 import { coresByPart } from './measure-load.ts';
-import { median } from './medians.ts';
+import { median } from '../../loadtest/median.ts';
 import type { QueuePoint, QueueSample, Settings } from './point.ts';
 import type { RunningSystem } from './system.ts';
 

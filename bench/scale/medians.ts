@@ -1,11 +1,6 @@
 /** Several runs of a point as one: the median of each figure. Pure. */
+import { median } from '../../loadtest/median.ts';
 import type { CoresByPart, LoadSample, Memory, QueueSample, Sample, IdleSample } from './point.ts';
-
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >>> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
 
 /** One sample for each point, in the order in which the points came first. Failures add up. */
 export function medians(samples: readonly Sample[]): Sample[] {

@@ -114,12 +114,10 @@ export class RunningSystem {
 
 async function startShard(folder: string, { distanceMs, etcd = {} }: System): Promise<Etcd> {
   if (distanceMs > 0) return startFarEtcd(folder, distanceMs);
-  // The only way into its environment, which it has from this process.
-  const before = process.env['GOGC'];
-  if (etcd.gogc !== undefined) process.env['GOGC'] = String(etcd.gogc);
-  const cluster = await startEtcd({ dataFolder: folder, settings: etcd.settings ?? [] }).finally(() => {
-    if (before === undefined) delete process.env['GOGC'];
-    else process.env['GOGC'] = before;
+  const cluster = await startEtcd({
+    dataFolder: folder,
+    settings: etcd.settings ?? [],
+    env: etcd.gogc === undefined ? {} : { GOGC: String(etcd.gogc) },
   });
   return {
     endpoints: cluster.endpoints,

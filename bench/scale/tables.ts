@@ -1,4 +1,5 @@
 /** The figures of a run as tables, the same ones for the terminal, Markdown and HTML. Pure. */
+import { aligned, markdownRow } from '../../loadtest/report/text.ts';
 import { errorsOf, productCores, type Checked } from './fit.ts';
 import { utilizationOf, type Coefficients } from './model.ts';
 import type { ModelPoint } from './observe.ts';
@@ -198,15 +199,11 @@ export function planTable(plans: readonly Plan[], limits: PlanLimits): Table {
 }
 
 export function text({ head, rows }: Table): string {
-  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  const line = (row: readonly string[]): string => row.map((cell, i) => cell.padEnd(widths[i])).join('  ');
-  return [head, ...rows].map((row) => line(row).trimEnd()).join('\n');
+  return aligned([head, ...rows]);
 }
 
 export function markdown({ head, rows }: Table): string {
-  const line = (row: readonly string[]): string =>
-    `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  return [head, head.map(() => '---'), ...rows].map(markdownRow).join('\n');
 }
 
 function cores({ cores: used }: Sample, hasRelay: boolean): string {

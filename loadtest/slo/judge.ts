@@ -3,9 +3,10 @@
  * by their medians over the runs; errors by all runs together; a run that died
  * or was not safe fails the profile, whatever the others did.
  */
-import type { LoadResult } from '../result.ts';
+import { errorsOf, type LoadResult } from '../result.ts';
 import type { TargetName, Targets } from './config.ts';
 import { isMeasured, type Measurement, type ProfileRuns } from './records.ts';
+import { median as medianOf } from '../median.ts';
 
 /** Of a profile or of a ceiling: medians over its runs. */
 export interface Figures {
@@ -44,10 +45,7 @@ export interface Verdict {
 
 /** undefined of nothing. Of an even number, the mean of the middle two. */
 export function median(values: readonly number[]): number | undefined {
-  if (values.length === 0) return undefined;
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  return values.length === 0 ? undefined : medianOf(values);
 }
 
 export function judge({ profile, runs, ceilings }: ProfileRuns): Verdict {
@@ -76,11 +74,6 @@ export function judge({ profile, runs, ceilings }: ProfileRuns): Verdict {
     met: isSound && checks.every((check) => check.met),
     worked: isSound && errors === 0,
   };
-}
-
-/** Ops that failed, or were never answered as they should have been. */
-export function errorsOf({ errors, unanswered, cut, unsent }: LoadResult): number {
-  return sum(Object.values(errors)) + unanswered + cut + unsent;
 }
 
 /** The run that stands for the others in plots over time: that with the middle P95. */

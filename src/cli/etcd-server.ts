@@ -41,6 +41,8 @@ export interface EtcdOptions {
   /** PEM files; clients then need a certificate of this CA. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string };
   readonly settings?: readonly (readonly [string, string])[];
+  /** Of its environment, beside what this process has. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly binary?: EtcdBinary;
   readonly say?: Say;
   /** Ctrl-C in the terminal does not reach them: whoever started them ends them, in its own order. */
@@ -68,6 +70,7 @@ export async function startEtcd(options: EtcdOptions): Promise<EtcdCluster> {
       peer: ports[i * 2 + 1],
       health: ports[count * 2 + i],
       ownGroup: options.ownGroup ?? false,
+      env: options.env ?? {},
     });
   }
   const cluster = plans.map((plan) => `${plan.name}=http://127.0.0.1:${plan.peer}`).join(',');
@@ -98,6 +101,7 @@ interface MemberPlan {
   /** Only used beside TLS, where the client port wants a certificate. */
   readonly health: number | undefined;
   readonly ownGroup: boolean;
+  readonly env: Readonly<Record<string, string>>;
 }
 
 function parametersOf(
@@ -146,6 +150,7 @@ export class EtcdMember {
   readonly #folder: string;
   readonly #parameters: readonly string[];
   readonly #ownGroup: boolean;
+  readonly #env: Readonly<Record<string, string>>;
   readonly #healthUrl: string;
   #child: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
@@ -156,6 +161,7 @@ export class EtcdMember {
     this.#folder = folder;
     this.#parameters = parameters;
     this.#ownGroup = plan.ownGroup;
+    this.#env = plan.env;
     this.url = `${secure ? 'https' : 'http'}://127.0.0.1:${plan.client}`;
     this.#healthUrl = `http://127.0.0.1:${secure ? plan.health : plan.client}/health`;
   }
@@ -172,7 +178,7 @@ export class EtcdMember {
     const log = openSync(this.#logPath, 'a');
     const child = spawn(this.#path, this.#parameters, {
       stdio: ['ignore', log, log],
-      env: environment(),
+      env: { ...environment(), ...this.#env },
       detached: this.#ownGroup,
     });
     closeSync(log);

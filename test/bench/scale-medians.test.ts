@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest';
 import { BASE_LOAD, BASE_SYSTEM } from '../../bench/scale/base.ts';
 import { DIMENSIONS } from '../../bench/scale/dimensions.ts';
-import { median, medians } from '../../bench/scale/medians.ts';
+import { medians } from '../../bench/scale/medians.ts';
 import { modelPoints, settingOf } from '../../bench/scale/observe.ts';
 import type { LoadPoint, LoadSample } from '../../bench/scale/point.ts';
 import { markdown, tableOf, text } from '../../bench/scale/tables.ts';
+import { median } from '../../loadtest/median.ts';
 
 const POINT: LoadPoint = { kind: 'load', x: 1, series: 'a', system: BASE_SYSTEM, load: BASE_LOAD };
 

@@ -45,7 +45,6 @@ export function newResult(given: Partial<LoadResult> = {}): LoadResult {
     unsent: 0,
     errors: {},
     refusals: {},
-    fenceViolations: 0,
     safety: { twoHolders: 0, fallingFences: 0, examples: [] },
     latency,
     byOp: { acquire: latency, release: latency },

@@ -6,11 +6,11 @@ import {
   figureCells,
   figuresOf,
   markdown,
-  median,
   promiseCells,
   verdicts,
 } from '../../../bench/peers/table.ts';
 import { measured, runs } from './figures.ts';
+import { median } from '../../../loadtest/median.ts';
 
 test('the median of runs is not moved by one bad one', () => {
   expect(median([5, 1, 900])).toBe(5);
