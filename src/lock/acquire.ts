@@ -34,7 +34,7 @@ export function acquire(turn: Turn, found: number, op: Op, out: Outcome): void {
   if (!mayHang(turn, op, out)) return;
   if (isGrantable(slot, row, op)) {
     if ((crowd?.holders.size ?? 0) >= LIMITS.holdersMax) return out.refuse('quota_exceeded');
-    if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
+    if (slot.sizeBytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
     return grantNew(turn, op, out);
   }
   if (op.waitMs > 0 && op.batchLength === 0) return queueNew(turn, row, op, out);
@@ -136,7 +136,7 @@ function queueNew(turn: Turn, lock: number, op: Op, out: Outcome): void {
     out.refuse('queue_full');
     return tellLock(turn, lock, out);
   }
-  if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
+  if (slot.sizeBytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
   const row = addNew(turn, op, RowKind.waiter);
   effects.queued(slot, row);
   wait(turn, row, op);

@@ -14,15 +14,17 @@
  * in it when it fires.
  */
 import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
+import { EndedTokens } from './ended-tokens.ts';
+import { RowIndex, TABLE_BITS } from './row-index.ts';
 
 /** Slots that share an arena. More would make the pause longer when it grows: with ten million claims it copies 10 MB. */
-export const SLOTS_AN_ARENA = 32;
+export const SLOTS_AN_ARENA = 1 << TABLE_BITS;
 
 /** A row's word with its lengths: keyLength, place of the table << 11, ownerLength << 16. */
 export const LENGTHS = 12;
 export const KEY_LENGTH_MASK = 0x07ff;
 const TABLE_SHIFT = 11;
-const TABLE_MASK = 0x1f;
+const TABLE_MASK = SLOTS_AN_ARENA - 1;
 const TIMER = 3;
 
 // Indexes into the view of 32-bit words, from the block's place.
@@ -46,7 +48,7 @@ const NO_BYTES = new Uint8Array(NO_ARENA);
 const NO_U32 = new Uint32Array(NO_ARENA);
 const NO_F64 = new Float64Array(NO_ARENA);
 
-export class Arena {
+export class Arena extends RowIndex {
   /** Its views. Replaced when it grows: to be taken anew after an insert or setMetadata of any of its tables. */
   bytes = NO_BYTES;
   u32 = NO_U32;
@@ -57,6 +59,7 @@ export class Arena {
   takenClass = 0;
   /** The number that the lane's wheel knows it by; 0 = none yet. */
   wheelTable = 0;
+  private ended: EndedTokens | undefined;
   /** Tables that have been made in it. */
   private tables = 0;
   /** Blocks of rows that are in use. */
@@ -70,6 +73,11 @@ export class Arena {
   addTable(): number {
     if (this.tables === SLOTS_AN_ARENA) throw new RangeError('the arena has all its tables');
     return this.tables++;
+  }
+
+  /** What all its tables remember of ended tokens, each `keepMs` long. */
+  endedTokens(keepMs: number): EndedTokens {
+    return (this.ended ??= new EndedTokens(keepMs, SLOTS_AN_ARENA));
   }
 
   /** The place of the table whose row this is, or was last while the block is free. */

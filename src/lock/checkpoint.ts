@@ -51,7 +51,7 @@ class ChunkWriter {
     if (chunkBytes < CHUNK_BYTES_MIN) throw new RangeError(`chunks of ${chunkBytes} bytes are too small`);
     this.slot = slot;
     // Only the small checkpoint of a small slot is made at its own size; the rest fill whole chunks.
-    const size = Math.min(chunkBytes, slot.bytes * 2 + CHUNK_BYTES_MIN);
+    const size = Math.min(chunkBytes, slot.sizeBytes * 2 + CHUNK_BYTES_MIN);
     this.full = size - RECORD_BYTES_MAX - CRC_BYTES;
     this.writer = new ByteWriter(new Uint8Array(size), 0);
     this.begin();
@@ -104,12 +104,12 @@ export function encodeCheckpoint(slot: Slot, chunkBytes: number, handOverAt?: nu
   for (const row of aside?.sessionSlots.keys() ?? []) putStub(chunks, slot, row, handOverAt);
   for (const row of aside?.stubs.values() ?? []) putStub(chunks, slot, row, handOverAt);
   for (const row of slot.claims.rows()) claims += putLock(chunks, slot, row, handOverAt);
-  putEnded(chunks, RecordKind.ended, slot.ended);
-  if (aside !== undefined) putEnded(chunks, RecordKind.keyed, aside.endedKeyed);
+  putEnded(chunks, RecordKind.ended, slot.ended, slot.claims.tablePlace);
+  if (aside !== undefined) putEnded(chunks, RecordKind.keyed, aside.endedKeyed, 0);
   const writer = chunks.record();
   writer.u8(RecordKind.sum);
   writer.varint(claims);
-  writer.varint(slot.ended.count);
+  writer.varint(slot.ended.count(slot.claims.tablePlace));
   return chunks.finish();
 }
 
@@ -162,8 +162,8 @@ function keptMs(kind: RowKind, ttlMs: number): number {
   return kind === RowKind.delay ? ttlMs : ttlMs + ttlPadMs(ttlMs);
 }
 
-function putEnded(chunks: ChunkWriter, kind: number, ended: EndedTokens): void {
-  ended.each((low, high, ageMs) => {
+function putEnded(chunks: ChunkWriter, kind: number, ended: EndedTokens, table: number): void {
+  ended.each(table, (low, high, ageMs) => {
     const writer = chunks.record();
     writer.u8(kind);
     writer.varint(ageMs);
@@ -242,7 +242,9 @@ class Loader implements CheckpointVisitor {
   }
 
   ended(low: number, high: number, ageMs: number, keyed: boolean): void {
-    (keyed ? this.slot.aside.endedKeyed : this.slot.ended).restore(low, high, ageMs, this.now);
+    const { slot, now } = this;
+    if (keyed) slot.aside.endedKeyed.restore(0, low, high, ageMs, now);
+    else slot.ended.restore(slot.claims.tablePlace, low, high, ageMs, now);
   }
 
   private take(record: ClaimRecord, kind: typeof RowKind.claim | typeof RowKind.waiter): void {

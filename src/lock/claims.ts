@@ -29,6 +29,7 @@ import {
   TOKEN_LENGTH,
   TTL,
 } from './row-fields.ts';
+import { cellOf } from './row-index.ts';
 import { RowFlag, RowKind } from './rows.ts';
 
 const METADATA_CLASS = 59;
@@ -54,6 +55,8 @@ export interface ClaimSource {
 }
 
 export class ClaimTable extends RowFields {
+  /** Rows of every kind. */
+  count = 0;
   /** Bytes of all keys, tokens, owners, principals and metadata. */
   textBytes = 0;
   /** Rows that are holders, those of an unconfirmed batch left out; and waiters. */
@@ -64,29 +67,31 @@ export class ClaimTable extends RowFields {
 
   /** The row with this key that came first (a stub is not found so), 0 = none. */
   find(bytes: Uint8Array, keyAt: number, keyLength: number, hash: number): number {
-    const { cells, mask } = this;
-    const signed = hash | 0;
-    for (let i = this.home(hash); ; i = (i + 1) & mask) {
+    const { arena } = this;
+    const { cells, mask } = arena;
+    const cell = cellOf(hash, this.tablePlace);
+    for (let i = arena.home(cell); ; i = (i + 1) & mask) {
       const row = cells[2 * i];
       if (row === 0) return 0;
-      if (cells[2 * i + 1] === signed && this.hasKey(row, bytes, keyAt, keyLength)) return row;
+      if (cells[2 * i + 1] === cell && this.hasKey(row, bytes, keyAt, keyLength)) return row;
     }
   }
 
   /** The row with this fencing token whose key has this hash, 0 = none. */
   findFenced(hash: number, fencingToken: number): number {
-    const row = this.findNumber(hash | 0, fencingToken);
-    if (row !== 0) return row;
-    const other = this.findNumber(fencingToken | 0, fencingToken);
-    return other !== 0 && this.hash(other) === (hash | 0) ? other : 0;
+    const row = this.findNumber(hash, fencingToken) || this.findNumber(fencingToken, fencingToken);
+    return row !== 0 && this.hash(row) === (hash | 0) ? row : 0;
   }
 
+  /** `indexed`: the key's hash or its number, whichever it is found by. */
   private findNumber(indexed: number, fencingToken: number): number {
-    const { cells, mask } = this;
-    for (let i = this.home(indexed); ; i = (i + 1) & mask) {
+    const { arena } = this;
+    const { cells, mask } = arena;
+    const cell = cellOf(indexed, this.tablePlace);
+    for (let i = arena.home(cell); ; i = (i + 1) & mask) {
       const row = cells[2 * i];
       if (row === 0) return 0;
-      if (cells[2 * i + 1] === indexed && this.fencingToken(row) === fencingToken) return row;
+      if (cells[2 * i + 1] === cell && this.fencingToken(row) === fencingToken) return row;
     }
   }
 
@@ -104,11 +109,8 @@ export class ClaimTable extends RowFields {
   }
 
   /** All rows of every kind, in no order. The table must not change while they are walked. */
-  *rows(): IterableIterator<number> {
-    const { cells } = this;
-    for (let i = 0; i < cells.length; i += 2) {
-      if (cells[i] !== 0) yield cells[i];
-    }
+  rows(): IterableIterator<number> {
+    return this.arena.rowsOf(this.tablePlace);
   }
 
   // ---- change
@@ -142,7 +144,8 @@ export class ClaimTable extends RowFields {
     copy(from.bytes, from.principalAt, from.principalLength, bytes, to);
     const row = arena.base + at;
     if (flags & WITH_WORDS) this.setWords(row, stub, batch, from.limit);
-    this.indexRow(flags & RowFlag.byNumber ? number | 0 : from.hash | 0, row);
+    arena.indexRow(this.cell(flags & RowFlag.byNumber ? number : from.hash), row);
+    this.count++;
     this.textBytes += texts;
     if (from.metadataLength > 0) this.setMetadata(row, from.bytes, from.metadataAt, from.metadataLength);
     return row;
@@ -164,7 +167,7 @@ export class ClaimTable extends RowFields {
 
   /** The end of the row. Its block keeps its timer. */
   remove(row: number): void {
-    this.unindexRow(this.indexed(row), row);
+    this.arena.unindexRow(this.cellOfRow(row), row);
     this.textBytes -=
       this.keyLength(row) + this.tokenLength(row) + this.ownerLength(row) + this.principalLength(row);
     this.free(row);
@@ -172,8 +175,10 @@ export class ClaimTable extends RowFields {
 
   /** Nobody looks at the table any more: what its rows took is the other tables' of the arena. */
   dispose(): void {
-    for (const row of this.rows()) this.free(row);
-    this.clearIndex();
+    for (const row of [...this.rows()]) {
+      this.arena.unindexRow(this.cellOfRow(row), row);
+      this.free(row);
+    }
     this.textBytes = 0;
     this.held = 0;
     this.waiting = 0;
@@ -181,21 +186,22 @@ export class ClaimTable extends RowFields {
 
   /** The first row of its lock has gone or is about to: this one, found by its number so far, takes its place. */
   becomeFirst(row: number): void {
-    this.unindexRow(this.indexed(row), row);
+    this.arena.unindexRow(this.cellOfRow(row), row);
     this.setFlags(row, this.flags(row) & ~RowFlag.byNumber);
-    this.indexRow(this.hash(row), row);
+    this.arena.indexRow(this.cellOfRow(row), row);
   }
 
   /** A waiter has become a holder: unarmed, with a fencing token. */
   becomeHolder(row: number, fencingToken: number): void {
-    const { f64, base } = this.arena;
+    const { arena } = this;
+    const { f64, base } = arena;
     const at = row - base;
     const byNumber = (this.flags(row) & RowFlag.byNumber) !== 0;
-    if (byNumber) this.unindexRow(this.indexed(row), row);
+    if (byNumber) arena.unindexRow(this.cellOfRow(row), row);
     f64[at] = fencingToken;
     f64[at + PROMISED] = 0;
     f64[at + FREE] = Infinity;
-    if (byNumber) this.indexRow(this.indexed(row), row);
+    if (byNumber) arena.indexRow(this.cellOfRow(row), row);
     this.setFlags(row, this.flags(row) & ~RowFlag.kind);
   }
 
@@ -237,6 +243,7 @@ export class ClaimTable extends RowFields {
     const at = row - arena.base;
     this.dropMetadata(at);
     arena.f64[at] = 0;
+    this.count--;
     arena.giveBlock(at);
   }
 
@@ -247,8 +254,12 @@ export class ClaimTable extends RowFields {
   }
 
   /** What the index finds it by. */
-  private indexed(row: number): number {
-    return this.flags(row) & RowFlag.byNumber ? this.fencingToken(row) | 0 : this.hash(row);
+  private cellOfRow(row: number): number {
+    return this.cell(this.flags(row) & RowFlag.byNumber ? this.fencingToken(row) : this.hash(row));
+  }
+
+  private cell(hash: number): number {
+    return cellOf(hash, this.tablePlace);
   }
 
   private setWords(row: number, stub: number, batch: number, limit: number): void {

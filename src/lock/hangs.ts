@@ -111,7 +111,7 @@ function batchStub({ slot }: Turn, op: Op): number {
 function wasClosed({ slot, now }: Turn, op: Op, mark: number): boolean {
   if (mark === STUB_KEY) stubKey(op, mark, op.sessionAt, op.sessionLength);
   else stubKey(op, mark, op.batchAt, op.batchLength);
-  return slot.ended.has(0, source.bytes, 0, source.keyLength, now);
+  return slot.hasEndedStub(source.bytes, 0, source.keyLength, now);
 }
 
 const source = {

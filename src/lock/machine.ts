@@ -245,7 +245,7 @@ function acquirePlain(
     out.tell(claims, row);
     return;
   }
-  if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
+  if (slot.sizeBytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
   slot.counter++;
   const granted = claims.insert(op, slot.counter, op.ttlMs === 0 ? LIMITS.ttlMsDefault : op.ttlMs);
   claims.held++;
@@ -302,7 +302,7 @@ function endPlain(slot: Slot, row: number, reason: EndReason, now: number, effec
   const { claims } = slot;
   slot.counter++;
   effects.ended(slot, row, reason);
-  slot.ended.add(claims.hash(row), claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
+  slot.rememberToken(row, now);
   claims.held--;
   claims.remove(row);
 }

@@ -23,7 +23,6 @@
  */
 import { Mode } from '../op.ts';
 import { Arena, KEY_LENGTH_MASK, LENGTHS } from './arena.ts';
-import { ClaimIndex } from './claim-index.ts';
 import { MODE_UNIT, RowFlag, RowKind } from './rows.ts';
 
 export const HEAD_BYTES = 64;
@@ -53,14 +52,13 @@ const STUBS_FROM = 2 ** 30;
 export const GRANTED_UNIT_MS = 10;
 
 /** Base of ClaimTable, not a part of it: one object less to load on the way to a row. */
-export abstract class RowFields extends ClaimIndex {
+export abstract class RowFields {
   readonly arena: Arena;
   /** Its place among the tables of the arena. */
   readonly tablePlace: number;
 
   /** @param arena where its rows lie, with those of other tables */
   constructor(arena = new Arena()) {
-    super();
     this.arena = arena;
     this.tablePlace = arena.addTable();
   }

@@ -55,8 +55,8 @@ function open(turn: Turn, found: number, op: Op, out: Outcome): void {
     out.status = 200;
     return out.tell(claims, found);
   }
-  if (slot.ended.has(0, op.bytes, op.keyAt, op.keyLength, turn.now)) return out.refuse('session_ended');
-  if (slot.bytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
+  if (slot.hasEndedStub(op.bytes, op.keyAt, op.keyLength, turn.now)) return out.refuse('session_ended');
+  if (slot.sizeBytes >= LIMITS.slotBytesMax) return out.refuse('overloaded');
   const ttlMs = op.ttlMs === 0 ? LIMITS.ttlMsDefault : op.ttlMs;
   const row = openStub(slot, op, RowKind.session, turn.count(), ttlMs);
   effects.opened(slot, row);

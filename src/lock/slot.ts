@@ -13,6 +13,7 @@ import type { Crowd } from './crowd.ts';
 import { EndedTokens } from './ended-tokens.ts';
 import { latin1 } from './latin1.ts';
 import type { SessionSlot } from './outcome.ts';
+import { RowFlag } from './rows.ts';
 import type { Listener, Waiter } from './waiter.ts';
 
 /** Bytes that a claim takes in a checkpoint beside its texts, about; and an ended token. */
@@ -66,11 +67,11 @@ class Aside {
   readonly backlog = new Set<Crowd>();
 }
 
-export class Slot {
+export class Slot extends ClaimTable {
   readonly number: number;
   /** Number of the last effect, 0 = none yet. */
   counter = 0;
-  readonly claims: ClaimTable;
+  /** Shared with the other slots of the arena: this one's are those of its table. */
   readonly ended: EndedTokens;
   private beside: Aside | undefined;
 
@@ -79,9 +80,14 @@ export class Slot {
    * @param arena where its rows lie, with those of other slots
    */
   constructor(number: number, endedKeepMs: number, arena?: Arena) {
+    super(arena);
     this.number = number;
-    this.claims = new ClaimTable(arena);
-    this.ended = new EndedTokens(endedKeepMs);
+    this.ended = this.arena.endedTokens(endedKeepMs);
+  }
+
+  /** Its rows: the slot itself, as a table. A table of its own would be an object more to load. */
+  get claims(): this {
+    return this;
   }
 
   /** What few rows have. Made when it is first looked at: `hasAside` tells whether there can be anything. */
@@ -105,13 +111,31 @@ export class Slot {
 
   /** The token is that of a claim that ended a short while ago. */
   hasEnded(hash: number, bytes: Uint8Array, at: number, length: number, now: number): boolean {
-    if (this.ended.has(hash, bytes, at, length, now)) return true;
-    return this.beside !== undefined && this.beside.endedKeyed.has(hash, bytes, at, length, now);
+    if (this.ended.has(this.tablePlace, hash, bytes, at, length, now)) return true;
+    return this.beside !== undefined && this.beside.endedKeyed.has(0, hash, bytes, at, length, now);
+  }
+
+  /** The claim's token is that of an ended one from now on. */
+  rememberToken(row: number, now: number): void {
+    const isKeyed = (this.flags(row) & RowFlag.keyed) !== 0;
+    const tokens = isKeyed ? this.aside.endedKeyed : this.ended;
+    const table = isKeyed ? 0 : this.tablePlace;
+    tokens.add(table, this.hash(row), this.bytes, this.tokenAt(row), this.tokenLength(row), now);
+  }
+
+  /** No late request begins the session or stub of this row again. */
+  rememberStub(row: number, now: number): void {
+    this.ended.add(this.tablePlace, 0, this.bytes, this.keyAt(row), this.keyLength(row), now);
+  }
+
+  /** A session or stub of this key ended a short while ago. */
+  hasEndedStub(key: Uint8Array, at: number, length: number, now: number): boolean {
+    return this.ended.has(this.tablePlace, 0, key, at, length, now);
   }
 
   /** Of the lock that `row` is of; undefined for a lock of one holder, and for row 0. */
   crowdOf(row: number): Crowd | undefined {
-    return this.claims.isInCrowd(row) ? this.aside.crowds.get(row) : undefined;
+    return this.isInCrowd(row) ? this.aside.crowds.get(row) : undefined;
   }
 
   /** The row of the stub with this key, 0 = none. */
@@ -122,13 +146,14 @@ export class Slot {
 
   /** Drops what is to be forgotten of ended claims. `now` is monotonic ms. */
   forgetEnded(now: number): void {
-    this.ended.forget(now);
-    this.beside?.endedKeyed.forget(now);
+    this.ended.forget(this.tablePlace, now);
+    this.beside?.endedKeyed.forget(0, now);
   }
 
   /** About what a checkpoint of it takes. */
-  get bytes(): number {
-    const ended = this.ended.count + (this.beside === undefined ? 0 : this.beside.endedKeyed.count);
-    return FRAME_BYTES + this.claims.count * CLAIM_BYTES + this.claims.textBytes + ended * ENDED_BYTES;
+  get sizeBytes(): number {
+    const keyed = this.beside === undefined ? 0 : this.beside.endedKeyed.count(0);
+    const ended = this.ended.count(this.tablePlace) + keyed;
+    return FRAME_BYTES + this.count * CLAIM_BYTES + this.textBytes + ended * ENDED_BYTES;
   }
 }

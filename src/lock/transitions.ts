@@ -71,7 +71,7 @@ export function promote(slot: Slot, row: number, fencingToken: number): void {
 
 /** A waiter leaves the queue. Only the token of one that was released must not come back. */
 export function withdraw(slot: Slot, row: number, released: boolean, now: number): void {
-  if (released) remember(slot, row, now);
+  if (released) slot.rememberToken(row, now);
   removeRow(slot, row);
 }
 
@@ -83,7 +83,7 @@ export function withdraw(slot: Slot, row: number, released: boolean, now: number
  */
 export function endClaim(slot: Slot, row: number, reason: EndReason, now: number): number {
   const isPending = slot.claims.isPending(row);
-  if (!isPending) remember(slot, row, now);
+  if (!isPending) slot.rememberToken(row, now);
   const delayMs = isPending || reason === EndReason.released ? 0 : lockDelayMs(slot, row);
   if (delayMs === 0) removeRow(slot, row);
   else becomeDelay(slot, row, delayMs);
@@ -162,7 +162,7 @@ export function closeStub(slot: Slot, stub: number, now: number, endRow: (row: n
   const { claims } = slot;
   if (claims.kind(stub) === RowKind.session) slot.aside.sessionSlots.delete(stub);
   else for (const row of rowsOnStub(slot, stub)) endRow(row);
-  slot.ended.add(0, claims.bytes, claims.keyAt(stub), claims.keyLength(stub), now);
+  slot.rememberStub(stub, now);
   dropStub(slot, stub);
 }
 
@@ -285,10 +285,4 @@ function leaveStubs(slot: Slot, row: number): void {
   const [stub, batch] = [claims.stub(row), claims.batch(row)];
   if (stub !== 0) slot.aside.onStub.get(stub)!.delete(row);
   if (batch !== 0) slot.aside.onStub.get(batch)!.delete(row);
-}
-
-function remember(slot: Slot, row: number, now: number): void {
-  const { claims } = slot;
-  const ended = claims.flags(row) & RowFlag.keyed ? slot.aside.endedKeyed : slot.ended;
-  ended.add(claims.hash(row), claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);
 }

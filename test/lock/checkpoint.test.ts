@@ -56,7 +56,7 @@ describe('a checkpoint', () => {
   it('takes about as many bytes as the slot says', () => {
     const { slot } = full();
     const bytes = encodeCheckpoint(slot, 256 * 1024)[0].length;
-    expect(Math.abs(bytes / slot.bytes - 1)).toBeLessThan(0.15);
+    expect(Math.abs(bytes / slot.sizeBytes - 1)).toBeLessThan(0.15);
   });
 
   it('keeps the ages of ended tokens', () => {

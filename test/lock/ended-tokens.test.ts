@@ -11,17 +11,23 @@ function token(i: number): Uint8Array {
   return bytes;
 }
 
-function add(ended: EndedTokens, i: number, now: number): void {
-  ended.add(i, token(i), 0, 16, now);
+function add(ended: EndedTokens, i: number, now: number, table = 0): void {
+  ended.add(table, i, token(i), 0, 16, now);
 }
 
-function has(ended: EndedTokens, i: number, now: number): boolean {
-  return ended.has(i, token(i), 0, 16, now);
+function has(ended: EndedTokens, i: number, now: number, table = 0): boolean {
+  return ended.has(table, i, token(i), 0, 16, now);
 }
 
 function memoryOf(ended: EndedTokens): number {
-  const { words } = ended as unknown as { words: Uint32Array };
-  return words.byteLength;
+  const { words, cells } = ended as unknown as { words: Int32Array; cells: Uint16Array };
+  return words.byteLength + cells.byteLength;
+}
+
+function agesOf(ended: EndedTokens, table = 0): number[] {
+  const ages: number[] = [];
+  ended.each(table, (_low, _high, ageMs) => ages.push(ageMs));
+  return ages;
 }
 
 describe('ended tokens', () => {
@@ -30,33 +36,58 @@ describe('ended tokens', () => {
     expect(has(ended, 1, 0)).toBe(false);
     add(ended, 1, 5_000);
     expect(has(ended, 1, 5_000)).toBe(true);
-    expect(ended.has(2, token(1), 0, 16, 5_000)).toBe(false);
-    expect(ended.has(1, token(1), 0, 15, 5_000)).toBe(false);
+    expect(ended.has(0, 2, token(1), 0, 16, 5_000)).toBe(false);
+    expect(ended.has(0, 1, token(1), 0, 15, 5_000)).toBe(false);
     expect(has(ended, 1, 5_000 + KEEP_MS - 1)).toBe(true);
     expect(has(ended, 1, 5_000 + KEEP_MS)).toBe(false);
   });
 
-  it('are bounded: the oldest goes first', () => {
-    const ended = new EndedTokens(KEEP_MS);
-    for (let i = 0; i < LIMITS.endedTokensMax + 11; i++) add(ended, i, 1);
-    expect(ended.count).toBe(LIMITS.endedTokensMax);
-    const remembered = Array.from({ length: LIMITS.endedTokensMax + 11 }, (_, i) => has(ended, i, 2));
-    expect(remembered.indexOf(true)).toBe(11);
-    expect(remembered.lastIndexOf(false)).toBe(10);
+  it('are those of their table, also when another has the same', () => {
+    const ended = new EndedTokens(KEEP_MS, 3);
+    add(ended, 1, 100, 0);
+    add(ended, 1, 9_000, 2);
+    expect([0, 1, 2].map((table) => has(ended, 1, 9_000, table))).toEqual([true, false, true]);
+    expect([0, 1, 2].map((table) => ended.count(table))).toEqual([1, 0, 1]);
+    expect(has(ended, 1, 100 + KEEP_MS, 0)).toBe(false);
+    expect(has(ended, 1, 100 + KEEP_MS, 2)).toBe(true);
+    ended.forget(0, 100 + KEEP_MS);
+    expect([0, 1, 2].map((table) => ended.count(table))).toEqual([0, 0, 1]);
   });
 
-  it('take 20 bytes a place, and give their memory back', () => {
+  it('are bounded in each table: the oldest goes first', () => {
+    const ended = new EndedTokens(KEEP_MS, 2);
+    add(ended, 0, 1, 1);
+    for (let i = 0; i < LIMITS.endedTokensMax + 11; i++) add(ended, i, 1);
+    expect([ended.count(0), ended.count(1)]).toEqual([LIMITS.endedTokensMax, 1]);
+    const told = agesOf(ended).length;
+    expect(told).toBe(LIMITS.endedTokensMax);
+    const asked = [0, 5, 10, 11, 12, 40_000, LIMITS.endedTokensMax + 10];
+    expect(asked.map((i) => has(ended, i, 2))).toEqual([false, false, false, true, true, true, true]);
+    expect(has(ended, 0, 2, 1)).toBe(true);
+  });
+
+  it('take at most 25 bytes each, and give their memory back', () => {
     const ended = new EndedTokens(KEEP_MS);
-    expect(memoryOf(ended)).toBe(0);
+    expect(memoryOf(ended)).toBeLessThan(10);
     for (let i = 0; i < 60_000; i++) add(ended, i, 1);
-    expect(memoryOf(ended)).toBe(20 * 65_536);
+    expect(memoryOf(ended)).toBeLessThan(25 * 60_000);
     for (let i = 0; i < 1_000; i++) add(ended, i, KEEP_MS + 1);
-    expect(ended.count).toBe(1_000);
-    expect(memoryOf(ended)).toBeLessThan(20 * 10_000);
-    ended.forget(1 + 2 * KEEP_MS);
-    expect(memoryOf(ended)).toBe(0);
+    ended.forget(0, KEEP_MS + 1);
+    expect(ended.count(0)).toBe(1_000);
+    expect(memoryOf(ended)).toBeLessThan(25 * 2_000);
+    ended.forget(0, 1 + 2 * KEEP_MS);
+    expect(memoryOf(ended)).toBeLessThan(10);
     add(ended, 7, 1 + 2 * KEEP_MS);
     expect(has(ended, 7, 1 + 2 * KEEP_MS)).toBe(true);
+  });
+
+  it('of a table that is always asked make no more room than they need', () => {
+    const ended = new EndedTokens(KEEP_MS, 2);
+    for (let i = 0; i < 200_000; i++) add(ended, i, i);
+    expect(ended.count(0)).toBeLessThan(KEEP_MS + 300);
+    expect(memoryOf(ended)).toBeLessThan(40 * KEEP_MS);
+    expect(has(ended, 199_999 - KEEP_MS, 199_999)).toBe(false);
+    expect(has(ended, 200_000 - KEEP_MS, 199_999)).toBe(true);
   });
 
   it('keep their times right for longer than 32 bits of milliseconds', () => {
@@ -66,42 +97,38 @@ describe('ended tokens', () => {
     for (let i = 0; i < 60; i++) {
       const now = i * stepMs;
       add(ended, i, now);
-      // The oldest always overlaps the next: the ring is never empty.
+      // The oldest always overlaps the next: there is never none.
       const remembered = Array.from({ length: i + 1 }, (_, j) => has(ended, j, now));
       expect(remembered.indexOf(true)).toBe(Math.max(0, i - 3));
       expect(remembered.lastIndexOf(false)).toBe(i < 4 ? -1 : i - 4);
     }
   });
 
-  it('outlive their own numbers', () => {
-    const ended = new EndedTokens(KEEP_MS);
-    Object.assign(ended, { newest: 2 ** 32 - 50 });
-    for (let i = 0; i < 200; i++) {
-      add(ended, i, 1);
-      expect([has(ended, i, 1), has(ended, i >> 1, 1), has(ended, i + 1, 1)]).toEqual([true, true, false]);
-    }
-  });
-
-  it('are what a Map would remember', () => {
+  it('are what a Map a table would remember', () => {
     const step = fc.record({
-      do: fc.constantFrom('add', 'add', 'has', 'wait', 'burst'),
+      do: fc.constantFrom('add', 'add', 'has', 'wait', 'burst', 'forget', 'told'),
       i: fc.nat(50),
+      table: fc.nat(2),
       ms: fc.constantFrom(0, 1, 0.25, 7_999, 8_000, 15_999.5, 16_000),
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200, size: 'max' }), (steps) => {
-        const ended = new EndedTokens(KEEP_MS);
-        const map = new Map<number, number>();
+        const ended = new EndedTokens(KEEP_MS, 3);
+        const maps = [0, 1, 2].map(() => new Map<number, number>());
         let now = 0.5;
-        for (const { do: what, i, ms } of steps) {
+        for (const { do: what, i, ms, table } of steps) {
           if (what === 'wait') now += ms;
-          const burst = what === 'burst' ? i : 1;
+          const burst = what === 'burst' ? 10 * i : 1;
           for (let j = i; (what === 'add' || what === 'burst') && j < i + burst; j++) {
-            add(ended, j, now);
-            map.set(j, Math.ceil(now));
+            add(ended, j, now, table);
+            maps[table].set(j, Math.ceil(now));
           }
-          const at = map.get(i);
-          expect(has(ended, i, now)).toBe(at !== undefined && now - at < KEEP_MS);
+          if (what === 'forget') ended.forget(table, now);
+          if (what === 'told') expect(agesOf(ended, table).length).toBe(ended.count(table));
+          maps.forEach((map, of) => {
+            const at = map.get(i);
+            expect(has(ended, i, now, of)).toBe(at !== undefined && now - at < KEEP_MS);
+          });
         }
       }),
       { numRuns: 300 },
@@ -109,18 +136,20 @@ describe('ended tokens', () => {
   });
 
   it('survive being told and put back, in order and with their ages', () => {
-    const ended = new EndedTokens(KEEP_MS);
-    for (let i = 0; i < 100; i++) add(ended, i, 1_000 + 10 * i);
-    const copy = new EndedTokens(KEEP_MS);
-    const ages: number[] = [];
-    ended.each((low, high, ageMs) => {
-      ages.push(ageMs);
-      copy.restore(low, high, ageMs, 50_000);
-    });
-    expect(ages).toEqual(Array.from({ length: 100 }, (_, i) => 990 - 10 * i));
-    expect(has(copy, 0, 50_000 - 990 + KEEP_MS - 1)).toBe(true);
-    expect(has(copy, 0, 50_000 - 990 + KEEP_MS)).toBe(false);
-    expect(has(copy, 99, 50_000 + KEEP_MS - 1)).toBe(true);
+    const ended = new EndedTokens(KEEP_MS, 2);
+    for (let i = 0; i < 100; i++) {
+      add(ended, i, 1_000 + 10 * i);
+      add(ended, i + 500, 1_000 + 10 * i, 1);
+    }
+    const copy = new EndedTokens(KEEP_MS, 4);
+    copy.add(0, 7, token(7), 0, 16, 50_000);
+    ended.each(0, (low, high, ageMs) => copy.restore(3, low, high, ageMs, 50_000));
+    expect(agesOf(ended)).toEqual(Array.from({ length: 100 }, (_, i) => 990 - 10 * i));
+    expect(agesOf(copy, 3)).toEqual(agesOf(ended));
+    expect(has(copy, 0, 50_000 - 990 + KEEP_MS - 1, 3)).toBe(true);
+    expect(has(copy, 0, 50_000 - 990 + KEEP_MS, 3)).toBe(false);
+    expect(has(copy, 99, 50_000 + KEEP_MS - 1, 3)).toBe(true);
+    expect([has(copy, 500, 50_000, 3), has(copy, 0, 50_000)]).toEqual([false, false]);
   });
 });
 

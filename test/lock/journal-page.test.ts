@@ -180,10 +180,10 @@ describe('docs/journal.md', () => {
       { record: 'state', slot: 7, counter: 7 },
       { record: 'stub', number: 5, of: 'session stub' },
       { record: 'left', leftMs: 10_015 },
-      { record: 'claim', fencingToken: 6, name: 'b', session: 5 },
       { record: 'claim', fencingToken: 4, name: 'a' },
       { record: 'left', leftMs: 30_025 },
       { record: 'waiter', number: 7, name: 'a' },
+      { record: 'claim', fencingToken: 6, name: 'b', session: 5 },
       { record: 'ended', ageMs: 0 },
     ]);
     const [, high, low] = /→ high ([0-9a-f]{8}), low ([0-9a-f]{8})/.exec(page)!;

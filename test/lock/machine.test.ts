@@ -118,7 +118,7 @@ describe('acquire', () => {
 
   it('sheds when the slot is full, and nothing else', () => {
     rig.run({ kind: 'acquire', name: 'n', token: A });
-    Object.defineProperty(rig.slot, 'bytes', { value: LIMITS.slotBytesMax });
+    Object.defineProperty(rig.slot, 'sizeBytes', { value: LIMITS.slotBytesMax });
     const said = rig.run({ kind: 'acquire', name: 'm', token: B });
     expect(said).toMatchObject({ status: 503, code: 'overloaded', changed: false });
     expect(rig.run({ kind: 'acquire', name: 'n', token: A }).status).toBe(200);

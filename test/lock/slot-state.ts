@@ -1,4 +1,5 @@
 /** What is in a slot, in words. */
+import type { EndedTokens } from '../../src/lock/ended-tokens.ts';
 import { RowKind } from '../../src/lock/rows.ts';
 import type { Slot } from '../../src/lock/slot.ts';
 import { MODE_NAMES } from '../../src/op.ts';
@@ -100,11 +101,13 @@ export function durableState(slot: Slot): unknown {
   const onStubs = [...slot.aside.onStub]
     .map(([stub, on]) => [claims.fencingToken(stub), numbers(on).sort((a, b) => a - b)] as const)
     .sort((a, b) => a[0] - b[0]);
-  const [ended, keyed] = [slot.ended, slot.aside.endedKeyed].map((tokens) => {
+  const wordsOf = (tokens: EndedTokens, table: number) => {
     const words: string[] = [];
-    tokens.each((low, high) => words.push(`${high}:${low}`));
+    tokens.each(table, (low, high) => words.push(`${high}:${low}`));
     return words;
-  });
+  };
+  const ended = wordsOf(slot.ended, slot.tablePlace);
+  const keyed = wordsOf(slot.aside.endedKeyed, 0);
   const counts = { held: claims.held, waiting: claims.waiting, textBytes: claims.textBytes };
   return { counter: slot.counter, rows, locks, sessions, onStubs, ended, keyed, counts };
 }

@@ -116,7 +116,7 @@ describe('a wait', () => {
 
   it('sheds when the slot is full', () => {
     take('h');
-    Object.defineProperty(rig.slot, 'bytes', { value: LIMITS.slotBytesMax });
+    Object.defineProperty(rig.slot, 'sizeBytes', { value: LIMITS.slotBytesMax });
     expect(wait(1)).toMatchObject({ code: 'overloaded', changed: false });
   });
 

@@ -180,7 +180,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a token that ended is forgotten at once',
     file: 'src/lock/machine.ts',
-    find: 'slot.ended.add(claims.hash(row), claims.bytes, claims.tokenAt(row), claims.tokenLength(row), now);',
+    find: 'slot.rememberToken(row, now);',
     replace: 'void now;',
     profile: 'kills',
     seeds: 20,
