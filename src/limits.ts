@@ -81,6 +81,8 @@ export const LIMITS = {
   // ---- lane
   /** Ops that wait in a lane for one shard that does not answer or for room in the entry. */
   parkedOpsMax: 262_144,
+  /** What is left of a batch waits in its own buffer if it is as much as this, else it is copied: a quarter of the buffer. */
+  parkedWholeBytes: 16 * KiB,
   /** Entry plus checkpoint chunks: etcd refuses requests over 1.5 MiB. */
   commitBytesMax: 1_228_800,
   /**

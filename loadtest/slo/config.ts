@@ -56,6 +56,8 @@ const profileSchema = strict({
   ...sizeShape,
   seconds: seconds.optional(),
   warmupSeconds: seconds.optional(),
+  /** Lanes of Holdfast, `--workers`; without it as many as it takes by itself. */
+  workers: count.max(64, 'at most 64').optional(),
   /** Whether the bare ceiling is run at the same rate, too. */
   ceiling: z.boolean('true or false').default(false),
   targets: strict(targetsShape),

@@ -93,7 +93,7 @@ export class Runner {
 
   async #load(profile: Profile, run: number): Promise<Measurement> {
     const startedAt = new Date().toISOString();
-    const holdfast = await this.#servers.startHoldfast();
+    const holdfast = await this.#servers.startHoldfast(profile.workers);
     try {
       const measured = await this.#measure(profile, holdfast);
       this.#servers.checkAlive(holdfast);

@@ -61,10 +61,12 @@ export class Servers {
     await this.#etcd.members[0].start();
   }
 
-  async startHoldfast(): Promise<HoldfastServer> {
+  /** @param workers lanes, instead of as many as it takes by itself */
+  async startHoldfast(workers?: number): Promise<HoldfastServer> {
     const folder = join(this.folder, `holdfast-${++this.#started}`);
     await mkdir(folder);
-    return startHoldfast({ folder, etcd: [this.endpoints], nodeArgs: this.#nodeArgs });
+    const env = workers === undefined ? {} : { HOLDFAST_WORKERS: String(workers) };
+    return startHoldfast({ folder, etcd: [this.endpoints], nodeArgs: this.#nodeArgs, env });
   }
 
   footprint(holdfast?: HoldfastServer): Footprint {

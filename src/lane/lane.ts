@@ -113,7 +113,12 @@ export class Lane implements LaneHost {
     const batch = new BatchBytes(buffer, length);
     const now = this.clock.now();
     const { op } = this;
+    let isOurs = true;
     for (let at = 0; at < length;) {
+      if (this.parkRest(batch, at, seen)) {
+        isOurs = false;
+        break;
+      }
       at = readRecord(batch, at, op);
       if (op.kind === Kind.list) {
         const shard = this.shards[op.hash];
@@ -124,7 +129,7 @@ export class Lane implements LaneHost {
       if (hold === undefined || hold.announcement > seen) this.bounceOne(op);
       else hold.shard!.take(op, hold, now);
     }
-    this.buffers.give(buffer);
+    if (isOurs) this.buffers.give(buffer);
     for (const shard of this.shards) shard.kick();
     this.flushBounced();
     if (this.unsettled !== 0 && seen >= this.unsettled) {
@@ -132,6 +137,22 @@ export class Lane implements LaneHost {
       this.unsettled = this.lastLoss > seen ? seen + 1 : 0;
     }
     this.dependencies.onProgress();
+  }
+
+  /**
+   * An op would have to wait, and those behind it with it: then the batch waits
+   * as it is, if there is one shard to wait for, no op can have to go back to
+   * the front, and it is not mostly an empty buffer.
+   */
+  private parkRest(batch: BatchBytes, at: number, seen: number): boolean {
+    const [shard] = this.shards;
+    return (
+      shard.isBehind &&
+      this.shards.length === 1 &&
+      seen >= this.announcements &&
+      batch.length - at >= LIMITS.parkedWholeBytes &&
+      shard.parkRest(batch, at)
+    );
   }
 
   /** Requests wait for these slots. */
@@ -302,8 +323,8 @@ export class Lane implements LaneHost {
   }
 
   bounce(parked: Parked): void {
-    parked.takeAll((chunk, from) => {
-      const buffer = chunk.bytes.slice(from, chunk.length).buffer;
+    parked.takeAll((chunk) => {
+      const buffer = chunk.bytes.slice(chunk.at, chunk.length).buffer;
       this.emit({ kind: 'bounced', buffer, length: buffer.byteLength }, [buffer]);
     });
   }

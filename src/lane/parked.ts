@@ -4,15 +4,14 @@
  * so they can be refused honestly when their time is up.
  */
 import { LIMITS } from '../limits.ts';
-import { Op } from '../op.ts';
+import { Kind, Op } from '../op.ts';
 import type { Buffers } from './buffers.ts';
-import { BatchBytes, readRecord, recordBytes, writeRecord } from './record.ts';
+import { BatchBytes, kindAt, readRecord, receivedAtAt, recordBytes, sizeAt, writeRecord } from './record.ts';
 
 export class Parked {
   count = 0;
   private readonly chunks: BatchBytes[] = [];
-  /** Where the oldest record begins in the first chunk, and ends once `peek` has read it. */
-  private at = 0;
+  /** Where the oldest record ends, once `peek` has read it. */
   private next = 0;
   /** When the newest op was received, and the oldest of those that were parked behind a newer one. */
   private newest = -Infinity;
@@ -28,32 +27,55 @@ export class Parked {
   add(op: Op): boolean {
     if (this.count >= LIMITS.parkedOpsMax) return false;
     let chunk = this.chunks[this.chunks.length - 1];
-    if (chunk === undefined || chunk.length + recordBytes(op) > LIMITS.batchSealBytes) {
+    if (chunk === undefined || chunk.length + recordBytes(op) > chunk.bytes.length) {
       chunk = new BatchBytes(this.buffers.take(LIMITS.batchSealBytes));
       this.chunks.push(chunk);
     }
     writeRecord(chunk, op);
     this.count++;
-    if (op.receivedAt < this.newest) this.oldestBehind = Math.min(this.oldestBehind, op.receivedAt);
-    else this.newest = op.receivedAt;
+    this.note(op.receivedAt);
+    return true;
+  }
+
+  private note(receivedAt: number): void {
+    if (receivedAt < this.newest) this.oldestBehind = Math.min(this.oldestBehind, receivedAt);
+    else this.newest = receivedAt;
+  }
+
+  /**
+   * Takes over what stands in `batch` from `at` on, bytes and all, and is then
+   * whose buffer it is. False when there are too many, or a listing among them.
+   */
+  adopt(batch: BatchBytes, at: number): boolean {
+    let records = 0;
+    for (let next = at; next < batch.length; next += sizeAt(batch, next)) {
+      if (kindAt(batch, next) === Kind.list) return false;
+      records++;
+    }
+    if (this.count + records > LIMITS.parkedOpsMax) return false;
+    for (let next = at; next < batch.length; next += sizeAt(batch, next))
+      this.note(receivedAtAt(batch, next));
+    batch.at = at;
+    this.chunks.push(batch);
+    this.count += records;
     return true;
   }
 
   /** The oldest op, or undefined; valid until the next call. */
   peek(): Op | undefined {
     if (this.count === 0) return undefined;
-    this.next = readRecord(this.chunks[0], this.at, this.head);
+    this.next = readRecord(this.chunks[0], this.chunks[0].at, this.head);
     return this.head;
   }
 
   /** Drops the op that peek has just shown. */
   shift(): void {
-    this.at = this.next;
+    const chunk = this.chunks[0];
+    chunk.at = this.next;
     this.count--;
-    if (this.at === this.chunks[0].length) {
-      this.buffers.give(this.chunks.shift()!.bytes.buffer as ArrayBuffer);
-      this.at = 0;
-    }
+    if (chunk.at < chunk.length) return;
+    this.chunks.shift();
+    this.buffers.give(chunk.bytes.buffer as ArrayBuffer);
   }
 
   /**
@@ -72,29 +94,26 @@ export class Parked {
   takeOf(leave: (op: Op) => boolean, give: (op: Op) => void): void {
     if (this.count === 0) return;
     const chunks = this.chunks.splice(0);
-    let { at } = this;
     this.empty();
     for (const chunk of chunks) {
-      while (at < chunk.length) {
-        at = readRecord(chunk, at, this.head);
+      while (chunk.at < chunk.length) {
+        chunk.at = readRecord(chunk, chunk.at, this.head);
         if (leave(this.head)) give(this.head);
         else this.add(this.head);
       }
       this.buffers.give(chunk.bytes.buffer as ArrayBuffer);
-      at = 0;
     }
   }
 
   /** Hands over all records, oldest first, and is empty afterwards. */
-  takeAll(give: (chunk: BatchBytes, at: number) => void): void {
-    for (const [i, chunk] of this.chunks.entries()) give(chunk, i === 0 ? this.at : 0);
+  takeAll(give: (chunk: BatchBytes) => void): void {
+    for (const chunk of this.chunks) give(chunk);
     this.chunks.length = 0;
     this.empty();
   }
 
   private empty(): void {
     this.count = 0;
-    this.at = 0;
     this.newest = -Infinity;
     this.oldestBehind = Infinity;
   }

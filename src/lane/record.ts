@@ -25,6 +25,8 @@ export class BatchBytes {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   length = 0;
+  /** Of one that is read bit by bit: where the next record begins. */
+  at = 0;
 
   constructor(buffer: ArrayBuffer, length = 0) {
     this.bytes = new Uint8Array(buffer);
@@ -73,6 +75,19 @@ function writeMore({ bytes, view }: BatchBytes, op: Op, at: number): number {
   to = copy(op.bytes, op.batchAt, op.batchLength, bytes, to);
   writeOpMore(view, to, op);
   return to + OP_MORE_BYTES;
+}
+
+/** Of the record at `at`. */
+export function sizeAt({ view }: BatchBytes, at: number): number {
+  return view.getUint16(at, true);
+}
+
+export function kindAt({ view }: BatchBytes, at: number): number {
+  return view.getUint8(at + 2) & ~HAS_MORE;
+}
+
+export function receivedAtAt({ view }: BatchBytes, at: number): number {
+  return view.getFloat64(at + 16, true);
 }
 
 /** Moves `op` over the record at `at`; returns where the next one begins. */

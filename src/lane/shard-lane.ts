@@ -29,6 +29,7 @@ import { HandOvers } from './hand-overs.ts';
 import type { Hold } from './hold.ts';
 import { MapTeller } from './map-teller.ts';
 import { Parked } from './parked.ts';
+import type { BatchBytes } from './record.ts';
 import type { LaneHost } from './lane-host.ts';
 import { Reign, type Subject } from './reign.ts';
 import { Round } from './round.ts';
@@ -90,6 +91,16 @@ export class ShardLane implements Subject {
   take(op: Op, hold: Hold, now: number): void {
     if (this.parked.count === 0 && this.accepts(now)) this.decide(op, hold, now);
     else this.park(op, now);
+  }
+
+  /** Ops wait undecided, so every further one has to. */
+  get isBehind(): boolean {
+    return this.parked.count > 0;
+  }
+
+  /** All that stands in the batch from `at` on waits; the batch is not the caller's any more. False: one by one. */
+  parkRest(batch: BatchBytes, at: number): boolean {
+    return this.doubtSince === 0 && this.parked.adopt(batch, at);
   }
 
   /** For a page of a listing: it needs no slot, only a round trip. */

@@ -116,6 +116,7 @@ function drawLimits(random: Random, { settleMs, isolatedAfterMs, sweepEveryMs, r
   limits.peerBacklogBytesMax = random.pick([16 * 1024 * 1024, 2_000]);
   limits.reattachMs = random.pick([5_000, 1_500, 10_000]);
   if (reattachMs !== undefined) limits.reattachMs = reattachMs;
+  limits.parkedWholeBytes = random.fork('parked').pick([16 * 1024, 1]);
 }
 
 /** Bounds at which requests are shed, which must not be in the way when all is well. */
