@@ -112,8 +112,14 @@ export class EndedTokens {
   forget(table: number, now: number): void {
     this.settle();
     this.dropOver(table, now);
-    if (this.total === 0) this.clear();
-    else if (this.chunksUsed * SHRINK_AT * CHUNK_WORDS < this.words.length) this.shrink();
+    this.giveBack();
+  }
+
+  /** Nobody asks for this table any more. */
+  dispose(table: number): void {
+    this.settle();
+    while (this.oldest[table] !== 0) this.dropOldest(table);
+    this.giveBack();
   }
 
   /** Of one table, from the oldest to the newest: the fingerprint and its age in whole ms when the newest ended. */
@@ -266,6 +272,11 @@ export class EndedTokens {
         words[at + ENDED] = Math.max(0, words[at + ENDED] + this.origin - origin);
     }
     this.origin = origin;
+  }
+
+  private giveBack(): void {
+    if (this.total === 0) this.clear();
+    else if (this.chunksUsed * SHRINK_AT * CHUNK_WORDS < this.words.length) this.shrink();
   }
 
   /** Each table's chunks in a row, and little more of them than are needed. */

@@ -144,6 +144,11 @@ export class Slot extends ClaimTable {
     return this.beside.stubs.get(latin1(bytes, keyAt, keyLength)) ?? 0;
   }
 
+  override dispose(): void {
+    super.dispose();
+    this.ended.dispose(this.tablePlace);
+  }
+
   /** Drops what is to be forgotten of ended claims. `now` is monotonic ms. */
   forgetEnded(now: number): void {
     this.ended.forget(this.tablePlace, now);

@@ -81,6 +81,20 @@ describe('ended tokens', () => {
     expect(has(ended, 7, 1 + 2 * KEEP_MS)).toBe(true);
   });
 
+  it('of a table that is given up leave their room to the others', () => {
+    const ended = new EndedTokens(KEEP_MS, 2);
+    for (let i = 0; i < 30_000; i++) add(ended, i, 1, i & 1);
+    const before = memoryOf(ended);
+    ended.dispose(1);
+    expect([ended.count(0), ended.count(1)]).toEqual([15_000, 0]);
+    expect([has(ended, 7, 1, 1), has(ended, 8, 1)]).toEqual([false, true]);
+    for (let i = 30_000; i < 44_000; i++) add(ended, i, 1);
+    expect(memoryOf(ended)).toBeLessThanOrEqual(before);
+    expect([has(ended, 8, 1), has(ended, 43_999, 1)]).toEqual([true, true]);
+    ended.dispose(0);
+    expect(memoryOf(ended)).toBeLessThan(10);
+  });
+
   it('of a table that is always asked make no more room than they need', () => {
     const ended = new EndedTokens(KEEP_MS, 2);
     for (let i = 0; i < 200_000; i++) add(ended, i, i);
