@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ConfigError } from '../../src/config/error.ts';
 import { configErrorOf, readYaml } from '../../src/config/yaml.ts';
+import { LIMITS } from '../../src/limits.ts';
 
 const COUNT = 'a whole number above 0';
 const POSITIVE = 'a number above 0';
@@ -57,7 +58,7 @@ const profileSchema = strict({
   seconds: seconds.optional(),
   warmupSeconds: seconds.optional(),
   /** Lanes of Holdfast, `--workers`; without it as many as it takes by itself. */
-  workers: count.max(64, 'at most 64').optional(),
+  workers: count.max(LIMITS.workersMax, `at most ${LIMITS.workersMax}`).optional(),
   /** Whether the bare ceiling is run at the same rate, too. */
   ceiling: z.boolean('true or false').default(false),
   targets: strict(targetsShape),

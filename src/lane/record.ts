@@ -77,7 +77,7 @@ function writeMore({ bytes, view }: BatchBytes, op: Op, at: number): number {
   return to + OP_MORE_BYTES;
 }
 
-/** Of the record at `at`. */
+/** Bytes of the record at `at`. */
 export function sizeAt({ view }: BatchBytes, at: number): number {
   return view.getUint16(at, true);
 }
@@ -113,7 +113,7 @@ export function readRecord(batch: BatchBytes, at: number, op: Op): number {
   op.ownerAt = op.tokenAt + op.tokenLength;
   op.metadataAt = op.ownerAt + op.ownerLength;
   op.makePlain();
-  const next = at + view.getUint16(at, true);
+  const next = at + sizeAt(batch, at);
   if (kind & HAS_MORE) readOpMore(view, next - OP_MORE_BYTES, op.metadataAt + op.metadataLength, op);
   return next;
 }

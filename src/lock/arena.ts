@@ -15,7 +15,7 @@
  */
 import { BLOCK_CLASSES, classOf, unitsOf } from './block-classes.ts';
 import { EndedTokens } from './ended-tokens.ts';
-import { RowIndex, TABLE_BITS } from './row-index.ts';
+import { RowIndex, TABLE_BITS, TABLE_MASK } from './row-index.ts';
 
 /** Slots that share an arena. More would make the pause longer when it grows: with ten million claims it copies 10 MB. */
 export const SLOTS_AN_ARENA = 1 << TABLE_BITS;
@@ -24,7 +24,6 @@ export const SLOTS_AN_ARENA = 1 << TABLE_BITS;
 export const LENGTHS = 12;
 export const KEY_LENGTH_MASK = 0x07ff;
 const TABLE_SHIFT = 11;
-const TABLE_MASK = SLOTS_AN_ARENA - 1;
 const TIMER = 3;
 
 // Indexes into the view of 32-bit words, from the block's place.

@@ -104,12 +104,12 @@ export function encodeCheckpoint(slot: Slot, chunkBytes: number, handOverAt?: nu
   for (const row of aside?.sessionSlots.keys() ?? []) putStub(chunks, slot, row, handOverAt);
   for (const row of aside?.stubs.values() ?? []) putStub(chunks, slot, row, handOverAt);
   for (const row of slot.claims.rows()) claims += putLock(chunks, slot, row, handOverAt);
-  putEnded(chunks, RecordKind.ended, slot.ended, slot.claims.tablePlace);
+  putEnded(chunks, RecordKind.ended, slot.ended, slot.tablePlace);
   if (aside !== undefined) putEnded(chunks, RecordKind.keyed, aside.endedKeyed, 0);
   const writer = chunks.record();
   writer.u8(RecordKind.sum);
   writer.varint(claims);
-  writer.varint(slot.ended.count(slot.claims.tablePlace));
+  writer.varint(slot.ended.count(slot.tablePlace));
   return chunks.finish();
 }
 
@@ -244,7 +244,7 @@ class Loader implements CheckpointVisitor {
   ended(low: number, high: number, ageMs: number, keyed: boolean): void {
     const { slot, now } = this;
     if (keyed) slot.aside.endedKeyed.restore(0, low, high, ageMs, now);
-    else slot.ended.restore(slot.claims.tablePlace, low, high, ageMs, now);
+    else slot.ended.restore(slot.tablePlace, low, high, ageMs, now);
   }
 
   private take(record: ClaimRecord, kind: typeof RowKind.claim | typeof RowKind.waiter): void {

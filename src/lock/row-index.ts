@@ -14,7 +14,7 @@
 
 /** Bits of the place of a table among those of its arena. */
 export const TABLE_BITS = 5;
-const TABLE_MASK = (1 << TABLE_BITS) - 1;
+export const TABLE_MASK = (1 << TABLE_BITS) - 1;
 
 const SIZE_MIN = 8;
 /** Cells are used up to this share; beyond it the index doubles. */

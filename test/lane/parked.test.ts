@@ -5,7 +5,7 @@ import { Parked } from '../../src/lane/parked.ts';
 import { BatchBytes, recordBytes, writeRecord } from '../../src/lane/record.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Kind, Op } from '../../src/op.ts';
-import { acquire, LaneRig, setLimits } from './rig.ts';
+import { acquire, LaneRig, type RigLane, setLimits, type SlotOp, SLOTS } from './rig.ts';
 
 function opOf(id: number, receivedAt = id, kind: number = Kind.get): Op {
   const op = new Op();
@@ -22,6 +22,20 @@ function batchOf(ops: readonly Op[], room = 0): BatchBytes {
   const batch = new BatchBytes(new ArrayBuffer(size + room));
   for (const op of ops) writeRecord(batch, op);
   return batch;
+}
+
+async function serving(seed: number): Promise<{ rig: LaneRig; lane: RigLane }> {
+  const rig = await LaneRig.begin(seed);
+  const lane = rig.start('p');
+  expect(await rig.until(() => lane.served.size === SLOTS, 10_000)).toBe(true);
+  return { rig, lane };
+}
+
+/** Acquires of locks that no other batch names. */
+function acquiresOf(batch: number): SlotOp[] {
+  return Array.from({ length: 60 }, (_, i) =>
+    acquire(i, `token ${batch} ${i}`.padEnd(22, '-'), { name: `lock ${batch} ${i}` }),
+  );
 }
 
 describe('ops that wait', () => {
@@ -77,11 +91,11 @@ describe('ops that wait', () => {
           expect(parked.count).toBe(wanted.length);
         }
         const rest: number[] = [];
-        const op = new Parked(new Buffers());
-        parked.takeAll((chunk) => op.adopt(chunk, chunk.at));
-        for (let one = op.peek(); one !== undefined; one = op.peek()) {
-          rest.push(one.id);
-          op.shift();
+        const heir = new Parked(new Buffers());
+        parked.takeAll((chunk) => heir.adopt(chunk, chunk.at));
+        for (let op = heir.peek(); op !== undefined; op = heir.peek()) {
+          rest.push(op.id);
+          heir.shift();
         }
         expect(rest).toEqual(wanted.map((one) => one.id));
       }),
@@ -101,9 +115,7 @@ describe('ops that wait', () => {
 
   it('are answered in their order once the round has room again', async () => {
     setLimits({ entryBytesMax: 9_000, parkedWholeBytes: 64 });
-    const rig = await LaneRig.begin(3);
-    const lane = rig.start('p');
-    expect(await rig.until(() => lane.served.size === 64, 10_000)).toBe(true);
+    const { rig, lane } = await serving(3);
     const ids: number[] = [];
     for (let batch = 0; batch < 12; batch++) {
       const ops = Array.from({ length: 40 }, (_, i) => acquire(i, `token ${batch} ${i}`.padEnd(22, '-')));
@@ -121,17 +133,9 @@ describe('ops that wait', () => {
 
   it('go back to the front when their slots are lost, also those of a whole batch', async () => {
     setLimits({ parkedWholeBytes: 1, entryBytesMax: 9_000 });
-    const rig = await LaneRig.begin(4);
-    const lane = rig.start('p');
-    expect(await rig.until(() => lane.served.size === 64, 10_000)).toBe(true);
+    const { rig, lane } = await serving(4);
     lane.connection.partitioned = true;
-    const ids = [0, 1, 2, 3, 4].flatMap((batch) =>
-      lane.send(
-        Array.from({ length: 60 }, (_, i) =>
-          acquire(i, `token ${batch} ${i}`.padEnd(22, '-'), { name: `lock ${batch} ${i}` }),
-        ),
-      ),
-    );
+    const ids = [0, 1, 2, 3, 4].flatMap((batch) => lane.send(acquiresOf(batch)));
     lane.endLeases();
     lane.connection.heal();
     expect(
@@ -144,17 +148,11 @@ describe('ops that wait', () => {
 
   it('are not those of a batch that was routed without knowing the latest: they go back before it is settled', async () => {
     setLimits({ parkedWholeBytes: 1, entryBytesMax: 9_000 });
-    const rig = await LaneRig.begin(5);
-    const lane = rig.start('p');
-    expect(await rig.until(() => lane.served.size === 64, 10_000)).toBe(true);
+    const { rig, lane } = await serving(5);
     lane.connection.partitioned = true;
-    const named = (batch: number) =>
-      Array.from({ length: 60 }, (_, i) =>
-        acquire(i, `token ${batch} ${i}`.padEnd(22, '-'), { name: `lock ${batch} ${i}` }),
-      );
-    for (let batch = 0; batch < 4; batch++) lane.send(named(batch));
+    for (let batch = 0; batch < 4; batch++) lane.send(acquiresOf(batch));
     expect(lane.bounced).toEqual([]);
-    const late = lane.send(named(4), 0);
+    const late = lane.send(acquiresOf(4), 0);
     expect(lane.bounced).toEqual(late);
     lane.connection.heal();
     rig.checkRun();
