@@ -46,6 +46,8 @@ export interface Refuser {
   refuse(connection: number, id: number, code: ErrorCode): void;
   /** A forwarded op whose slot this process does not own: to be told so, with the op itself. */
   notOwner(op: Op): void;
+  /** The wait or watch `id` was taken back: what is parked of it would be granted to nobody. */
+  isOver(connection: number, id: number): boolean;
 }
 
 /** Who takes ops for other processes. */
@@ -76,7 +78,7 @@ export class Routing {
   private readonly lastWords: LastWords;
   private readonly down: boolean[];
   private readonly op = new Op();
-  private refuser: Refuser = { refuse() {}, notOwner() {} };
+  private refuser: Refuser = { refuse() {}, notOwner() {}, isOver: () => false };
   private forwarder: Forwarder = { forward: () => 'noLink', abandon() {}, endStanding() {} };
   private readonly waitedFor: Wanted;
   private retryTimer: Timer | undefined;
@@ -347,10 +349,12 @@ export class Routing {
 
   /** Sends on what waits for the slot, as far as that is possible now. */
   private pump(slot: number): void {
-    const { announced, guests, parked } = this;
+    const { announced, guests, parked, refuser } = this;
     if (guests.has(slot)) this.pumpGuests(slot);
     for (let op = parked.peek(slot); op !== undefined; op = parked.peek(slot)) {
-      if (!this.pass(op)) break;
+      if (op.isStanding && refuser.isOver(op.connection, op.id))
+        refuser.refuse(op.connection, op.id, 'moving');
+      else if (!this.pass(op)) break;
       parked.drop(slot);
     }
     const waits = parked.has(slot) || guests.has(slot) || this.forwards.underWay(slot);

@@ -21,6 +21,8 @@ export interface Connection {
   flush(): void;
   /** Only of connections that other processes send ops over: Refuser.notOwner. */
   notOwner?(op: Op): void;
+  /** Only of a connection that stands for clients: Refuser.isOver. */
+  isOver?(id: number): boolean;
   /** Looks for requests that a lane left unanswered. `overdue`: received before that, they are late. */
   sweep(now: number, overdue: number): void;
   /** The process ends. */
@@ -88,6 +90,10 @@ export class Connections implements Refuser {
 
   notOwner(op: Op): void {
     this.byNumber.get(op.connection)?.notOwner?.(op);
+  }
+
+  isOver(connection: number, id: number): boolean {
+    return this.byNumber.get(connection)?.isOver?.(id) ?? false;
   }
 
   /** `flush` at the end of the turn: many refusals make one message. */

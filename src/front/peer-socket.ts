@@ -174,7 +174,10 @@ export class PeerSocket implements Connection {
     this.own.reset();
   }
 
-  /** For requests that stay unanswered the same way as BinarySocket. */
+  /**
+   * For requests that stay unanswered the same way as BinarySocket, but for
+   * waits: their sender looks after them, and sends them again.
+   */
   sweep(now: number, overdue: number): void {
     if (this.state === 'greeting' && now - this.heardAt > LIMITS.peerSilenceMs) {
       return this.finish(4008, 'the handshake took too long');
@@ -183,7 +186,7 @@ export class PeerSocket implements Connection {
       this.end();
       return this.outlet.cut();
     }
-    if (this.answered >= this.mark) {
+    if (this.answered + this.standing.unanswered >= this.mark) {
       this.mark = this.received;
       this.markedAt = now;
     } else if (this.markedAt < overdue) {

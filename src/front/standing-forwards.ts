@@ -7,6 +7,8 @@ import { LIMITS } from '../limits.ts';
 import { Event, FINAL_STATUS_MIN } from '../protocol/answer.ts';
 
 export class StandingForwards {
+  /** Those that have had no answer: of a wait whose lane does not know whether its place was written that takes long. */
+  unanswered = 0;
   /** Whether each has had an answer. */
   private readonly answered = new Map<number, boolean>();
 
@@ -18,14 +20,17 @@ export class StandingForwards {
   add(id: number): boolean {
     if (this.answered.size >= LIMITS.standingMax) return false;
     this.answered.set(id, false);
+    this.unanswered++;
     return true;
   }
 
   forget(id: number): void {
+    if (this.answered.get(id) === false) this.unanswered--;
     this.answered.delete(id);
   }
 
   clear(): void {
+    this.unanswered = 0;
     this.answered.clear();
   }
 
@@ -38,6 +43,7 @@ export class StandingForwards {
     if (answered === undefined) return status >= FINAL_STATUS_MIN;
     if (status >= FINAL_STATUS_MIN) this.answered.delete(id);
     else this.answered.set(id, true);
+    if (!answered) this.unanswered--;
     return !answered;
   }
 }

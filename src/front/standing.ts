@@ -101,6 +101,10 @@ export class Standing implements Connection, Taker {
     this.refusals.push({ id, code });
   }
 
+  isOver(id: number): boolean {
+    return this.attempts.get(id)?.isEnding ?? false;
+  }
+
   flush(): void {
     const { refusals } = this;
     this.refusals = [];

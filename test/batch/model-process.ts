@@ -313,6 +313,10 @@ export class ModelProcess implements LaneGate, Forwarder, Refuser {
     if (link?.up === true) link.notOwner(op);
   }
 
+  isOver(): boolean {
+    return false;
+  }
+
   answer(id: number, outcome: string): void {
     this.asked.get(id)?.answers.push(outcome);
   }

@@ -42,6 +42,8 @@ export class Rig {
   readonly sent: (Seen & { lane: number; key: string })[] = [];
   readonly refused: { connection: number; id: number; code: string }[] = [];
   readonly disowned: Seen[] = [];
+  /** Ids of waits that were taken back. */
+  readonly over = new Set<number>();
   readonly forwarded: (Seen & { term: string; receivedAt: number })[] = [];
   readonly abandoned: { process: string; slots: number[] }[] = [];
   /** Connections that the lanes were told of, and the ops that they had got by then. */
@@ -70,6 +72,7 @@ export class Rig {
     this.routing.answerWith({
       refuse: (connection, id, code) => void this.refused.push({ connection, id, code }),
       notOwner: ({ id, slot }) => void this.disowned.push({ id, slot }),
+      isOver: (_, id) => this.over.has(id),
     });
     this.routing.forwardTo({
       forward: (term, { id, slot, receivedAt }) => {

@@ -77,6 +77,36 @@ describe('waits and watches that stand with another process', () => {
   });
 });
 
+describe('a wait that was taken back while its slot had no owner', () => {
+  const slot = 5;
+  const wait = (id: number, kind: Kind = Kind.acquire) =>
+    Object.assign(opOf('abc', id), { connection: 3, kind, waitMs: 1_000, attempt: 1 });
+
+  test('goes to nobody, its cancellation and all others do, in their order', async () => {
+    const rig = new Rig();
+    for (const op of [wait(1), wait(2), wait(3, Kind.cancel), opOf('abc', 4)]) rig.routing.submitAt(op, slot);
+    rig.over.add(1).add(4);
+    rig.own(0, ALL);
+    await turn();
+    expect(ids(rig.sent)).toEqual([2, 3, 4]);
+    expect(rig.refused).toEqual([{ connection: 3, id: 1, code: 'moving' }]);
+  });
+
+  test('nor over a link that comes up', () => {
+    const rig = new Rig();
+    rig.terms(termOf(FOREIGN, 'other'));
+    rig.give(slot, FOREIGN);
+    rig.link = 'noLink';
+    for (const op of [wait(1), wait(3, Kind.cancel)]) rig.routing.submitAt(op, slot);
+    rig.over.add(1);
+    rig.link = 'taken';
+    rig.routing.linkUp('other');
+    expect(ids(rig.forwarded)).toEqual([3]);
+    expect(ids(rig.refused)).toEqual([1]);
+    expect([...rig.routing.wanted()]).toEqual([]);
+  });
+});
+
 describe('a process whose waits stand here is gone', () => {
   const slot = 5;
   const wait = (id: number, connection: number) =>

@@ -92,6 +92,20 @@ describe('a client takes its wait back', () => {
     expectOver();
   });
 
+  test('before it was sent on: routing asks, and the cancellation says how it ended', () => {
+    const told = rig.wait(60_000);
+    const { id } = rig.last;
+    const { connections, standing } = rig;
+    expect(connections.isOver(rig.last.connection, id)).toBe(false);
+    told.handle!.cancel();
+    expect(connections.isOver(rig.last.connection, id)).toBe(true);
+    standing.refuse(id, 'moving');
+    rig.endTurn();
+    expect(told.finals).toEqual(['refused cancelled']);
+    rig.fails(rig.last, 'not_held');
+    expectOver();
+  });
+
   test('that never had a place: there is nothing to clear away', () => {
     const told = rig.wait(60_000);
     rig.fails(rig.last, 'moving');

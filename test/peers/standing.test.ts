@@ -93,6 +93,18 @@ describe('a wait', () => {
     expect(pair.sender.done).toEqual([3]);
   });
 
+  test('whose place takes long to be written does not end the socket over which it came', () => {
+    const pair = Pair.up();
+    const { cable } = pair;
+    const taken = standing(pair, 7, waitOf(7));
+    pair.pass(3 * TIMEOUT_MS);
+    expect([pair.state, cable.closedWith]).toEqual(['up', undefined]);
+    answers(pair, taken, CODES.moving.status, MOVING);
+    pair.sender.forward(pair.op(8));
+    pair.pass(TIMEOUT_MS + 2_000);
+    expect(cable.closedWith?.code).toBe(1011);
+  });
+
   test('is not sent again by routing once it had its place', () => {
     const pair = Pair.up();
     const taken = standing(pair, 7, waitOf(7));

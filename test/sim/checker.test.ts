@@ -332,6 +332,17 @@ describe('locks that several may hold, or wait for', () => {
     expect(never.op('release', 'b', 20, 21, { status: 204 }).rules()).toEqual(new Set(['linearizability']));
   });
 
+  it('are not withdrawn from who holds them, but for a request beside the one that got them', () => {
+    const cancelled = { status: 409, code: 'cancelled' } as const;
+    const script = new Script().granted('a', 0, 1);
+    script.op('acquire', 'a', 10, 20, cancelled, { wish: WAITS });
+    expect(script.rules()).toEqual(new Set());
+    const alone = new Script();
+    alone.claim('a');
+    alone.op('acquire', 'a', 10, 20, cancelled, { wish: WAITS }).op('verify', 'a', 0, 1, { yes: true });
+    expect(alone.rules()).toEqual(new Set(['linearizability']));
+  });
+
   it('may have been got by a wait that heard too late of it', () => {
     const script = new Script();
     script.claim('a', { ownedUntilAtLeast: 1_000 });

@@ -60,7 +60,15 @@ function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[], isQue
   return tokens;
 }
 
-export function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[], isQueued: boolean): Step[] {
+/** Requests that were withdrawn while another one had asked for the same claim: they say nothing of that. */
+function withoutWithdrawn(ops: readonly OpRecord[]): readonly OpRecord[] {
+  const acquires = new Map<string, number>();
+  for (const { op, token } of ops) if (op === 'acquire') acquires.set(token, (acquires.get(token) ?? 0) + 1);
+  return ops.filter(({ seen, token }) => seen?.code !== 'cancelled' || acquires.get(token) === 1);
+}
+
+export function stepsOf(all: readonly OpRecord[], claims: readonly Claim[], isQueued: boolean): Step[] {
+  const ops = withoutWithdrawn(all);
   const steps: Step[] = [];
   const granted = grantedTokens(ops, claims, isQueued);
   const orders = ordersOf(ops, granted);

@@ -73,6 +73,8 @@ const SETTLE_MS = LIMITS.leaseTtlMs + 4_000;
 /** How long an op may take once everything is well. */
 const SERVED_MS = 1_500;
 const WELL_MS = 3_000;
+/** How often it is looked whether a process that stops is gone. */
+const STOP_LOOK_MS = 100;
 /** An event storm: the code under test spins. */
 const EVENTS_MAX = 2_000_000;
 
@@ -237,6 +239,7 @@ async function live(
   for (const client of clients) hangUpNowAndThen(client, faultsUntil);
   await go(cluster, faultsUntil);
   nemesis.over = true;
+  if (profile.prompt) await stopped(cluster);
   scheduler.note('ALL HEALED');
   cluster.heal();
   widenLimits();
@@ -251,7 +254,7 @@ async function live(
   await go(cluster, scheduler.now + Math.max(cluster.options.requestTimeoutMs, WAIT_MS_MAX) + 2_000);
   const judged = ({ sentAt, patienceMs }: OpRecord) =>
     patienceMs > SERVED_MS && sentAt >= wellFrom && sentAt < wellFrom + WELL_MS;
-  for (const op of history.ops.filter(judged)) checkServed(cluster, op);
+  for (const op of history.ops.filter(judged)) if (!isOfLapsed(history, op)) checkServed(cluster, op);
   for (const { client, session, op, sentAt, endedAt, status } of history.sessionOps) {
     const isLate = status === 0 || status >= 500 || endedAt - sentAt > 2 * SERVED_MS;
     if (sentAt < wellFrom || sentAt >= wellFrom + WELL_MS || !isLate) continue;
@@ -259,6 +262,14 @@ async function live(
   }
   checkAtRest(cluster);
   return wellFrom;
+}
+
+/** Until no process is on its way out: killed there, what waits for its slots would be late. */
+async function stopped(cluster: Cluster): Promise<void> {
+  const { scheduler, machines, options } = cluster;
+  const latest = scheduler.now + options.requestTimeoutMs;
+  const isStopping = () => machines.some((process) => process?.state === 'stopping');
+  while (isStopping() && scheduler.now < latest) await go(cluster, scheduler.now + STOP_LOOK_MS);
 }
 
 function hangUpNowAndThen(client: Client, until: number): void {
@@ -273,6 +284,13 @@ function checkServed(cluster: Cluster, op: OpRecord): void {
   const servedMs = op.wish.waitMs + SERVED_MS;
   if (op.seen !== undefined && op.seen.status < 500 && op.endedAt - op.sentAt <= servedMs) return;
   cluster.violate('liveness', `${SETTLE_MS} ms after the last fault: ${describe(op)}`);
+}
+
+/** Its client let the session lapse: a grant that came in its last moments can't be promised any more. */
+function isOfLapsed(history: History, { wish, unheardAt }: OpRecord): boolean {
+  if (wish.session === '' || unheardAt === Infinity) return false;
+  const { sessionOps } = history;
+  return !sessionOps.some(({ session, sentAt }) => session === wish.session && sentAt >= unheardAt);
 }
 
 /** Locks that are taken for long, and a new process on the stores as they are: what it reads is part of the history. */
