@@ -97,6 +97,8 @@ export const LIMITS = {
   roundWatchBytesMax: 4 * MiB,
   /** How often a lane looks for ended claims and requests: a claim is freed at most this late. */
   laneTickMs: 20,
+  /** The same of a lane that has nothing to do and no claim that ends before. Less than its lease by far. */
+  laneRestMs: 200,
   /** Rows looked at for one page of a listing, beyond which it ends early with a cursor. */
   listRowsMax: 50_000,
   /** Bytes of such a page, beyond which it ends early as well. */
@@ -124,6 +126,8 @@ export const LIMITS = {
   leaseTtlMs: 4_000,
   /** How often a lane looks which terms live and which slot records name it. */
   termPollMs: 200,
+  /** The same while there is no other process: nobody to take over from, or to hand a slot to. */
+  termPollAloneMs: 1_000,
   recordPollMs: 10_000,
   commitTimeoutMs: 1_500,
   callTimeoutMs: 3_000,

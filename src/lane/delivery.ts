@@ -253,10 +253,13 @@ function fillWaited(round: Round, i: number, now: number): void {
 }
 
 /**
- * What the answer promises of a claim that is gone by now. It was released with
- * its token, after this op: until it is armed it can't end by time.
+ * What the answer promises of a claim that is gone by now. One that this round
+ * arms can't have ended by time, only by its token, after this op. One whose
+ * grant was still under way when this was decided may have: its owner kept it
+ * for a TTL from then on, at least.
  */
 function promiseOf(round: Round, i: number, times: RoundTimes): number {
   const before = round.promisedUntil[i];
-  return round.todo[i] & Todo.arm || before === 0 ? times.sentAt + round.ttlMs[i] : before;
+  if (round.todo[i] & Todo.arm) return times.sentAt + round.ttlMs[i];
+  return before === 0 ? round.receivedAt[i] + round.ttlMs[i] : before;
 }

@@ -67,10 +67,7 @@ export class Janitor {
   }
 
   private async compact(): Promise<void> {
-    const { revision } = await this.store.range(JOURNAL_PREFIX, prefixEnd(JOURNAL_PREFIX), {
-      limit: 1,
-      keysOnly: true,
-    });
+    const { revision } = await this.store.status();
     if (this.compactTo > this.compacted) {
       await this.store.compact(this.compactTo);
       this.compacted = this.compactTo;
@@ -87,14 +84,12 @@ export class Janitor {
     const journals = await this.journalTerms();
     const cuts = await this.checkpointCuts();
     const living = await livingTerms(this.store);
+    const deadTerms = journals.filter((term) => !living.has(term));
+    const deadCuts = [...cuts].filter((cut) => !living.has(termOfCut(cut)));
+    if (deadTerms.length === 0 && deadCuts.length === 0) return;
     const named = await this.readNamed();
-    for (const term of journals) {
-      if (!living.has(term) && !named.terms.has(term)) await this.deleteOf(term, journalPrefix(term));
-    }
-    for (const cut of cuts) {
-      const term = cut.slice(cut.indexOf('/', CHECKPOINT_PREFIX.length) + 1, cut.lastIndexOf('-'));
-      if (!living.has(term) && !named.checkpoints.has(cut)) await this.deleteOf(term, cut);
-    }
+    for (const term of deadTerms) if (!named.terms.has(term)) await this.deleteOf(term, journalPrefix(term));
+    for (const cut of deadCuts) if (!named.checkpoints.has(cut)) await this.deleteOf(termOfCut(cut), cut);
   }
 
   private async deleteOf(term: string, prefix: string): Promise<void> {
@@ -142,4 +137,9 @@ export class Janitor {
     });
     return cuts;
   }
+}
+
+/** The term that made the checkpoint with this prefix. */
+function termOfCut(cut: string): string {
+  return cut.slice(cut.indexOf('/', CHECKPOINT_PREFIX.length) + 1, cut.lastIndexOf('-'));
 }

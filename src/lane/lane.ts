@@ -38,7 +38,7 @@ export interface LaneDependencies {
   readonly requestTimeoutMs: number;
   randomHex(bytes: number): string;
   emit(message: LaneMessage, transfer?: ArrayBuffer[]): void;
-  /** Called while the lane makes progress, at least every LIMITS.laneTickMs. */
+  /** Called while the lane makes progress, at least every LIMITS.laneRestMs. */
   onProgress(): void;
   /** Rises while the main thread, over which all requests come, gets on. */
   mainBeats(): number;
@@ -76,6 +76,10 @@ export class Lane implements LaneHost {
   private readonly op = new Op();
   private lastTable = 0;
   private timer: Timer | undefined;
+  /** A batch came since the last tick. */
+  private stirred = false;
+  /** The next tick is later than LIMITS.laneTickMs: nothing was to be done. */
+  private resting = false;
   private bounced: BatchBytes | undefined;
   /** Number of the last announcement, and of the oldest and the newest loss that are not settled; 0 = none. */
   private announcements = 0;
@@ -110,6 +114,7 @@ export class Lane implements LaneHost {
    */
   submit(buffer: ArrayBuffer, length: number, seen: number): void {
     if (!this.alive) return;
+    this.stirred = true;
     const batch = new BatchBytes(buffer, length);
     const now = this.clock.now();
     const { op } = this;
@@ -205,11 +210,29 @@ export class Lane implements LaneHost {
 
   private tick(): void {
     if (!this.alive) return;
+    this.resting = false;
     const now = this.clock.now();
     const more = this.wheel.advance(now, EXPIRY_BUDGET, (table, row) => this.fire(table, row, now));
     for (const shard of this.shards) shard.sweep(now);
     this.dependencies.onProgress();
-    this.schedule(more ? 0 : LIMITS.laneTickMs);
+    this.schedule(more ? 0 : this.restMs(now));
+    this.stirred = false;
+  }
+
+  /** Until the next tick. A thread that wakes up costs more than a tick that finds nothing to do. */
+  private restMs(now: number): number {
+    if (this.stirred || !this.shards.every((shard) => shard.isIdle)) return LIMITS.laneTickMs;
+    const restMs = Math.min(LIMITS.laneRestMs, this.wheel.nextAt() - now);
+    this.resting = restMs > LIMITS.laneTickMs;
+    return this.resting ? restMs : LIMITS.laneTickMs;
+  }
+
+  /** Something may be due before the next tick. */
+  private wake(): void {
+    if (!this.resting) return;
+    this.resting = false;
+    this.timer?.cancel();
+    this.schedule(LIMITS.laneTickMs);
   }
 
   private schedule(delayMs: number): void {
@@ -234,6 +257,7 @@ export class Lane implements LaneHost {
     const at = claims.timerAt(row);
     if (at > 0 && at <= freeAt) return;
     claims.setTimerAt(row, freeAt);
+    this.wake();
     this.wheel.schedule(claims.arena.wheelTable, row, freeAt);
   }
 

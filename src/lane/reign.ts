@@ -5,7 +5,7 @@
  * a request.
  *
  *   begin ──► look ──► claim ──► recover ──► adopt ─┐
- *     ▲        ▲────── every termPollMs             │
+ *     ▲        ▲────── every termPoll(Alone)Ms      │
  *     │                 ▲── or woken: a slot was ───┘
  *     │                     handed to this term
  *     └── own term key gone, or a commit was told so
@@ -178,6 +178,7 @@ export class Reign {
           await this.claim(term);
       } catch (error) {
         this.claimDue = true;
+        this.lookedAt = this.clock.now();
         this.view.distrust();
         this.shard.report.markDown(error instanceof Error ? error.message : String(error));
         this.shard.report.log('debug', 'the shard could not be read', error);
@@ -358,8 +359,10 @@ export class Reign {
   }
 
   private untilLookMs(): number {
-    const everyMs = this.isEarly() ? LANES_POLL_MS : LIMITS.termPollMs;
-    return this.lookedAt + everyMs - this.clock.now();
+    const isAlone = [...this.living.values()].every(({ process }) => process === this.host.process.id);
+    // A claim that did not succeed is tried again by what is read then.
+    const everyMs = isAlone && !this.claimDue ? LIMITS.termPollAloneMs : LIMITS.termPollMs;
+    return this.lookedAt + (this.isEarly() ? LANES_POLL_MS : everyMs) - this.clock.now();
   }
 
   private goOn(): void {
@@ -370,7 +373,7 @@ export class Reign {
   private async pause(): Promise<void> {
     if (this.woken) return;
     await new Promise<void>((resolve) => {
-      const waitMs = Math.min(LIMITS.termPollMs, Math.max(1, this.untilLookMs()));
+      const waitMs = Math.max(1, Math.ceil(this.untilLookMs()));
       const timer = this.clock.after(waitMs, () => this.wakeUp?.());
       this.wakeUp = () => {
         timer.cancel();

@@ -98,6 +98,11 @@ export class ShardLane implements Subject {
     return this.parked.count > 0;
   }
 
+  /** Nothing waits for a tick, once `sweep` was called. */
+  get isIdle(): boolean {
+    return this.parked.count === 0 && this.flight === undefined && !this.standing.behind;
+  }
+
   /** All that stands in the batch from `at` on waits; the batch is not the caller's any more. False: one by one. */
   parkRest(batch: BatchBytes, at: number): boolean {
     return this.doubtSince === 0 && this.parked.adopt(batch, at);
@@ -296,9 +301,7 @@ export class ShardLane implements Subject {
       if (this.doubtSince === 0) this.doubtSince = this.host.clock.now();
       if (cause.noSpace) this.reign.noSpace();
     },
-    settled: (): void => {
-      this.doubtSince = 0;
-    },
+    settled: (): void => void (this.doubtSince = 0),
   };
 
   begin(term: Term): void {

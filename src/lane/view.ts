@@ -3,6 +3,8 @@
  * and watched in between. A hint: every claim is a Txn on the revision seen here.
  *
  *   stale ─ read ─► fresh ─ the watch broke, a claim failed, or long ago ─► stale
+ *
+ * Once all of them are known, it is enough to read what was written since then.
  */
 import type { Clock } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
@@ -14,7 +16,7 @@ export interface SeenRecord {
   readonly modRevision: number;
 }
 
-const SLOTS_A_PAGE = 1_000;
+const SLOTS_A_PAGE = 500;
 
 export class SlotView {
   readonly records = new Map<number, SeenRecord>();
@@ -22,6 +24,8 @@ export class SlotView {
   private readonly clock: Clock;
   private readonly onChange: (slots: readonly number[]) => void;
   private watch: Watch | undefined;
+  /** The records are known as they were at this revision, or newer. */
+  private known = 0;
   private readAt = -Infinity;
   private closed = false;
 
@@ -41,20 +45,21 @@ export class SlotView {
     this.readAt = -Infinity;
   }
 
-  /** Reads all records, in pages: not one snapshot. @throws ShardError */
+  /** Reads what was written since the last time, in pages: not one snapshot. @throws ShardError */
   async read(): Promise<void> {
     const readAt = this.clock.now();
-    const to = prefixEnd(SLOT_PREFIX);
     const changed: number[] = [];
     let from = SLOT_PREFIX;
     let revision: number | undefined;
     for (;;) {
-      const page = await this.store.range(from, to, { limit: SLOTS_A_PAGE });
+      const page = await this.store.changes(from, prefixEnd(SLOT_PREFIX), this.known, SLOTS_A_PAGE);
+      // All that is written while later pages are read comes with the watch, and with the next read.
       revision ??= page.revision;
       for (const { key, value, modRevision } of page.entries) this.take(key, value, modRevision, changed);
-      if (!page.more || page.entries.length === 0) break;
+      if (!page.more) break;
       from = `${page.entries[page.entries.length - 1].key}\0`;
     }
+    this.known = revision;
     this.readAt = readAt;
     if (!this.closed) this.watch ??= this.open(revision);
     this.tell(changed);

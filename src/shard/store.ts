@@ -50,6 +50,13 @@ export interface Page {
   readonly more: boolean;
 }
 
+export interface RangeOptions {
+  readonly limit: number;
+  readonly keysOnly?: boolean;
+  /** Reads the store as it was then; rejects where its history has been compacted away. */
+  readonly revision?: number;
+}
+
 /**
  * One commit of a term's chain. `entry` is the journal entry's bytes; they
  * begin at `entryAt` so that an engine may write its header in front of them.
@@ -105,15 +112,10 @@ export interface ShardStore {
 
   /** Linearizable. */
   get(key: string): Promise<KeyValue | undefined>;
-  /**
-   * Linearizable page of the keys in [from, to), in key order.
-   * `revision` reads the store as it was then (history may be compacted away: rejects).
-   */
-  range(
-    from: string,
-    to: string,
-    options: { limit: number; keysOnly?: boolean; revision?: number },
-  ): Promise<Page>;
+  /** Linearizable page of the keys in [from, to), in key order. */
+  range(from: string, to: string, options: RangeOptions): Promise<Page>;
+  /** The same of those written after `revision` only, for what is asked often: `limit` entries have to fit in 8 MiB. */
+  changes(from: string, to: string, revision: number, limit: number): Promise<Page>;
   txn(txn: Txn): Promise<TxnResult>;
 
   /**

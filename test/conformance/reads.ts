@@ -29,6 +29,31 @@ export function describeReads(scene: () => Scene): void {
     expect(part.more).toBe(false);
   });
 
+  it('reads what was written after a revision, in key order and in pages', async () => {
+    const s = scene();
+    const before = await s.put('a', 'b', 'c');
+    const first = await s.put('d');
+    const last = await s.put('b', 'e', 'a');
+    const read = async (revision: number, limit: number, from = s.folder) => {
+      const page = await s.store.changes(from, s.end, revision, limit);
+      expect(page.revision).toBeGreaterThanOrEqual(last);
+      return {
+        found: page.entries.map(({ key, value, modRevision }) => [key, string(value), modRevision]),
+        more: page.more,
+      };
+    };
+    const entry = (name: string, revision: number) => [s.key(name), name, revision];
+    const newer = [entry('a', last), entry('b', last), entry('d', first), entry('e', last)];
+    expect(await read(before, 10)).toEqual({ found: newer, more: false });
+    expect(await read(before, 4)).toEqual({ found: newer, more: false });
+    expect(await read(before, 2)).toEqual({ found: newer.slice(0, 2), more: true });
+    expect(await read(before, 2, `${s.key('b')}\0`)).toEqual({ found: newer.slice(2), more: false });
+    expect((await read(0, 10)).found).toEqual([...newer.slice(0, 2), entry('c', before), ...newer.slice(2)]);
+    expect(await read(last, 10)).toEqual({ found: [], more: false });
+    await s.store.txn({ compares: [], changes: [{ delete: s.key('a') }] });
+    expect((await read(first, 10)).found).toEqual([entry('b', last), entry('e', last)]);
+  });
+
   it('reads only keys where asked to', async () => {
     const s = scene();
     const revision = await s.put('a', 'b');

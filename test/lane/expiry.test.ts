@@ -1,6 +1,7 @@
 /** Very many claims that end at once: they are taken in bites, and requests go on in between. */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LIMITS, ttlPadMs } from '../../src/limits.ts';
+import { ShardError } from '../../src/shard/store.ts';
 import { type LaneRig, type RigLane, setLimits } from './rig.ts';
 import { alone, claim, entries, holdUp, journal, SLOT } from './standing-rig.ts';
 
@@ -30,7 +31,7 @@ describe('claims that end at once', () => {
     await rig.run(ended + 5 * LIMITS.laneTickMs - rig.now);
     expect(entries(rig) - before).toBeGreaterThan(1);
     const settled = entries(rig);
-    await rig.run(LIMITS.termPollMs + 100);
+    await rig.run(LIMITS.termPollAloneMs + 100);
     expect([a.counters.held(0), entries(rig) - settled]).toEqual([0, 0]);
     const { places } = await a.ask({ kind: 'get', slot: SLOT, name: 'lock 0' });
     expect(places).toEqual([]);
@@ -56,4 +57,31 @@ describe('claims that end at once', () => {
     expect(written.findIndex((entry) => entry.includes('a request'))).toBe(1);
     rig.checkRun();
   });
+});
+
+it('no answer promises a claim that ended while its round trip was repeated', async () => {
+  const { rig, a } = await alone();
+  const go = holdUp(a);
+  const op = claim('x', { ttlMs: 1_000 });
+  const [first] = a.send([op]);
+  await rig.run(5);
+  // Decided while the grant is under way; read when that is through, and in vain for longer than the TTL.
+  const [again] = a.send([op]);
+  let cut = (): void => undefined;
+  const cutOff = new Promise<number>((_, reject) => {
+    cut = () => reject(new ShardError('unknown', 'the connection was cut'));
+  });
+  const confirms = vi.spyOn(a.connection, 'confirm').mockImplementationOnce(() => cutOff);
+  go();
+  await rig.run(1_000 + ttlPadMs(1_000) + 100);
+  expect([a.answers.get(first)?.status, a.answers.has(again), confirms.mock.calls.length]).toEqual([
+    201,
+    false,
+    1,
+  ]);
+  cut();
+  await rig.run(500);
+  expect(a.answers.get(again)).toMatchObject({ status: 504, code: 'outcome_unknown' });
+  expect(await a.ask(claim('y'))).toMatchObject({ status: 201 });
+  rig.checkRun();
 });

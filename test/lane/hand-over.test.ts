@@ -41,7 +41,7 @@ describe('a newcomer', () => {
     await rig.run(LIMITS.settleMs - 100);
     expect(b.term).not.toBe('');
     expect([a.served.size, b.served.size]).toEqual([SLOTS, 0]);
-    await rig.run(100 + LIMITS.termPollMs + SOON_MS);
+    await rig.run(100 + LIMITS.termPollAloneMs + SOON_MS);
     expect([...b.served].sort((x, y) => x - y)).toEqual(share(b, [a, b]));
     expect([...a.served].sort((x, y) => x - y)).toEqual(share(a, [a, b]));
     expect(rig.owned(b.term)).toEqual(share(b, [a, b]));
@@ -58,7 +58,7 @@ describe('a newcomer', () => {
     const { rig } = await held();
     const b = rig.start('b');
     const from = rig.store.log.length;
-    await rig.run(LIMITS.settleMs + 2 * SOON_MS);
+    await rig.run(LIMITS.termPollAloneMs + LIMITS.settleMs + 2 * SOON_MS);
     const lostAt = new Map<number, number>();
     for (const message of rig.heard) {
       if (message.kind === 'lost') for (const slot of message.slots) lostAt.set(slot, message.at);
@@ -112,7 +112,7 @@ describe('a newcomer', () => {
     await rig.until(() => a.said('terms').some(({ terms }) => terms.length === 2), 1_000);
     await rig.run(LIMITS.settleMs);
     // From when the owner looks who lives until it gives the first slots away: each slot is renewed once.
-    const looks = vi.spyOn(a.connection, 'range');
+    const looks = vi.spyOn(a.connection, 'changes');
     const renewed = new Map<number, { id: number; refused: number }>();
     const left = share(b, [a, b]);
     const lost = (): Heard | undefined => rig.heard.find(({ kind, by }) => kind === 'lost' && by === a);

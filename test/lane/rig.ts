@@ -167,6 +167,7 @@ export class RigLane {
   readonly events: Said[] = [];
   readonly bounced: number[] = [];
   isDead = false;
+  progress = 0;
   private readonly hearers = new Map<number, (said: Said) => void>();
   private readonly rig: LaneRig;
   private readonly leases = new Set<string>();
@@ -194,7 +195,7 @@ export class RigLane {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
       randomHex: (bytes) => random.hex(bytes),
       emit: (message, transfer) => this.hear(structuredClone(message, { transfer: transfer ?? [] })),
-      onProgress: () => undefined,
+      onProgress: () => void this.progress++,
       mainBeats: () => (this.mainStands ? this.beats : ++this.beats),
     });
     this.lane.start();

@@ -60,16 +60,16 @@ function grantedTokens(ops: readonly OpRecord[], claims: readonly Claim[], isQue
   return tokens;
 }
 
-/** Requests that were withdrawn while another one had asked for the same claim: they say nothing of that. */
-function withoutWithdrawn(ops: readonly OpRecord[]): readonly OpRecord[] {
+/** Requests that were withdrawn while another one asked for the same claim: their answers say nothing of that. */
+function withdrawnOf(ops: readonly OpRecord[]): Set<OpRecord> {
   const acquires = new Map<string, number>();
   for (const { op, token } of ops) if (op === 'acquire') acquires.set(token, (acquires.get(token) ?? 0) + 1);
-  return ops.filter(({ seen, token }) => seen?.code !== 'cancelled' || acquires.get(token) === 1);
+  return new Set(ops.filter(({ seen, token }) => seen?.code === 'cancelled' && acquires.get(token)! > 1));
 }
 
-export function stepsOf(all: readonly OpRecord[], claims: readonly Claim[], isQueued: boolean): Step[] {
-  const ops = withoutWithdrawn(all);
+export function stepsOf(ops: readonly OpRecord[], claims: readonly Claim[], isQueued: boolean): Step[] {
   const steps: Step[] = [];
+  const withdrawn = withdrawnOf(ops);
   const granted = grantedTokens(ops, claims, isQueued);
   const orders = ordersOf(ops, granted);
   const add = (id: number, kind: Step['kind'], of: Sent, until: number, more: Partial<Step> = {}): void => {
@@ -81,7 +81,7 @@ export function stepsOf(all: readonly OpRecord[], claims: readonly Claim[], isQu
     const { id, op: kind, token, fencingToken, sentAt: from, endedAt: until } = op;
     const { after, before } = orders.get(id)!;
     const sent = { token, fencingToken, from };
-    if (isAnswered(op)) add(id, kind, sent, until, { record: op, after });
+    if (isAnswered(op) && !withdrawn.has(op)) add(id, kind, sent, until, { record: op, after });
     if (kind !== 'force' && !granted.has(token)) continue;
     // Whatever else of it is on the wire; and who waits, or has a session, may hear of a claim when it has ended.
     const hadEnded = op.seen?.status === 410 && (op.wish.waitMs > 0 || op.wish.session !== '');

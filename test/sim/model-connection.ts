@@ -20,6 +20,7 @@ import {
   type CommitResult,
   type KeyValue,
   type Page,
+  type RangeOptions,
   type ShardStatus,
   type ShardStore,
   type Txn,
@@ -132,14 +133,16 @@ export class ModelConnection implements ShardStore {
     return this.#call(`get ${key}`, LIMITS.callTimeoutMs, () => this.#store.get(key));
   }
 
-  range(
-    from: string,
-    to: string,
-    options: { limit: number; keysOnly?: boolean; revision?: number },
-  ): Promise<Page> {
+  range(from: string, to: string, options: RangeOptions): Promise<Page> {
     const { limit, keysOnly = false, revision = 0 } = options;
     return this.#call(`range ${from}`, LIMITS.callTimeoutMs, () =>
       this.#store.range(from, to, limit, keysOnly, revision),
+    );
+  }
+
+  changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
+    return this.#call(`range ${from}`, LIMITS.commitTimeoutMs, () =>
+      this.#store.changes(from, to, revision, limit),
     );
   }
 

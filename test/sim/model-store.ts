@@ -108,6 +108,15 @@ export class ModelStore {
     return { entries, revision: this.revision, more: false };
   }
 
+  changes(from: string, to: string, revision: number, limit: number): Page {
+    const found: KeyValue[] = [];
+    for (let i = lowerBound(this.#keys, from); i < this.#keys.length && this.#keys[i] < to; i++) {
+      const entry = this.#read(this.#keys[i], Infinity);
+      if (entry !== undefined && entry.modRevision > revision) found.push(entry);
+    }
+    return { entries: found.slice(0, limit), revision: this.revision, more: found.length > limit };
+  }
+
   txn(txn: Txn, by: string): TxnResult {
     const changes: readonly ModelChange[] = txn.changes;
     this.#check(txn.compares.length, changes);

@@ -360,6 +360,13 @@ export const MUTATIONS: readonly Mutation[] = [
     tests: 'test/peers/link.test.ts',
   },
   {
+    name: 'an answer promises a claim anew that ended while it was under way',
+    file: 'src/lane/delivery.ts',
+    find: 'return before === 0 ? round.receivedAt[i] + round.ttlMs[i] : before;',
+    replace: 'return before === 0 ? times.sentAt + round.ttlMs[i] : before;',
+    tests: 'test/lane/expiry.test.ts',
+  },
+  {
     name: 'a row is found by an id from before its block changed tables',
     file: 'src/lock/row-fields.ts',
     find: 'return at > 0 && arena.f64[at] === fencingToken && arena.tableOf(row) === this.tablePlace;',

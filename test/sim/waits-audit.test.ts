@@ -106,11 +106,22 @@ describe('a grant after a wait', () => {
 
   it('is never for the clients of a process that was dead before its owner came', () => {
     const wait = place('a', 5);
+    asks('a', 0, { queuedAt: 10 });
+    closedAt.set(1, 1_000);
+    killedAt.set(1, 1_000);
+    expect(rules({ waits: [wait], grants: [grantOf(wait, 1_200, 900)] }, { attentive: false })).toEqual([]);
+    expect(rules({ waits: [wait], grants: [grantOf(wait, 1_200, 1_100)] }, { attentive: false })).toEqual([
+      'live client',
+    ]);
+  });
+
+  it('may be for them when their requests waited at its owner, until that hears of their end', () => {
+    const wait = place('a', 1_100);
     asks('a', 0);
     closedAt.set(1, 1_000);
     killedAt.set(1, 1_000);
-    expect(rules({ grants: [grantOf(wait, 1_200, 900)] }, { attentive: false })).toEqual([]);
-    expect(rules({ grants: [grantOf(wait, 1_200, 1_100)] }, { attentive: false })).toEqual(['live client']);
+    expect(rules({ grants: [grantOf(wait, 1_200, 1_100)] }, { attentive: false })).toEqual([]);
+    expect(rules({ grants: [grantOf(wait, 9_000, 1_100)] }, { attentive: false })).toEqual(['live client']);
   });
 });
 

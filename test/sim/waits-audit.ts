@@ -79,7 +79,11 @@ class WaitsAudit {
     const ops = this.#askedBefore(name, token, grantedAt);
     if (ops.some(({ copies }) => copies > 0)) return;
     const { killedAt } = this.#history;
-    const isDead = ops.every(({ wire }) => (killedAt.get(wire) ?? Infinity) < bySince);
+    const isDead = ops.every(({ wire, queuedAt }) => {
+      const at = killedAt.get(wire) ?? Infinity;
+      // Without a place it may have waited for the slot where that came to, sent there before its process died.
+      return at < bySince && (queuedAt < Infinity || at + heardOfMs() < grantedAt);
+    });
     const isGone = ops.every((op) => this.#goneAt(op) + heardOfMs() < grantedAt);
     if (!isDead && !(isGone && this.#options.attentive)) return;
     const text = `${name}: granted (${fencingToken}) at ${ms(grantedAt)} to nobody: ${ops.map(describe).join('; ')}`;

@@ -21,6 +21,7 @@ import type {
   CommitResult,
   KeyValue,
   Page,
+  RangeOptions,
   ShardStatus,
   ShardStore,
   Txn,
@@ -83,11 +84,7 @@ class EmbeddedStore implements ShardStore {
     return { key, value, modRevision: lmdb.getLastVersion() };
   }
 
-  async range(
-    from: string,
-    to: string,
-    options: { limit: number; keysOnly?: boolean; revision?: number },
-  ): Promise<Page> {
+  async range(from: string, to: string, options: RangeOptions): Promise<Page> {
     this.#refresh();
     const revision = this.#environment.revision();
     if (options.revision !== undefined && options.revision !== revision) {
@@ -106,6 +103,20 @@ class EmbeddedStore implements ShardStore {
       : this.#readEntries(start, end, options.limit + 1);
     if (entries.length <= options.limit) return { entries, revision, more };
     return { entries: entries.slice(0, options.limit), revision, more: true };
+  }
+
+  async changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
+    this.#refresh();
+    const entries: KeyValue[] = [];
+    const range = { start: encodeBound(from), end: encodeBound(to), versions: true };
+    let more = false;
+    for (const { key, value, version } of this.#environment.db.getRange(range)) {
+      if (version! <= revision) continue;
+      more = entries.length === limit;
+      if (more) break;
+      entries.push({ key: key.toString('utf8'), value, modRevision: version! });
+    }
+    return { entries, revision: this.#environment.revision(), more };
   }
 
   #readEntries(start: Buffer, end: Buffer, limit: number): { entries: KeyValue[]; more: boolean } {

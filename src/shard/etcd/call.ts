@@ -8,8 +8,8 @@ import type { ClientHttp2Stream, IncomingHttpHeaders } from 'node:http2';
 import { EtcdError, neverSent } from './failure.ts';
 import { GRPC_PREFIX_BYTES } from './messages.ts';
 
-/** Answers to the calls made here are a few hundred bytes. */
-const ANSWER_BYTES_MAX = 1024 * 1024;
+/** Most answers to the calls made here are a few hundred bytes; a page of slot records may have some hundred KB. */
+const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 
 /** The connection that a call is made on, as far as a call needs it. */
 export interface CallHost {

@@ -29,7 +29,7 @@ const EVERY_MS = LIMITS.leaseTtlMs / 5;
 const DEADLINE_MS = LIMITS.leaseTtlMs / 4;
 const STILL_MS_MAX = LIMITS.leaseTtlMs / 2;
 const RETRY_MS = 100;
-const TICK_MS = 100;
+const TICK_MS = 200;
 
 export type KeeperLog = (
   level: 'info' | 'warn',

@@ -30,7 +30,7 @@ export interface KeeperThreadOptions {
 }
 
 /** How often this thread shows that it gets on. */
-const BEAT_MS = 200;
+const BEAT_MS = 400;
 
 /** The calling thread raises its own element of `progress` from now on, as long as its event loop turns. */
 export function startKeeperThread(options: KeeperThreadOptions): KeeperThread {

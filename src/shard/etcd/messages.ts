@@ -11,15 +11,15 @@
  *   DeleteRangeRequest  { key=1 range_end=2 }
  *   TxnResponse         { header=1 succeeded=2 }
  *   ResponseHeader      { revision=3 }
- *   RangeRequest        { key=1 limit=3 keys_only=8 }
- *   RangeResponse       { header=1 kvs=2* }       KeyValue { mod_revision=3 }
+ *   RangeRequest        { key=1 range_end=2 limit=3 keys_only=8 min_mod_revision=10 }
+ *   RangeResponse       { header=1 kvs=2* more=3 }       KeyValue { key=1 mod_revision=3 value=5 }
  *   LeaseKeepAliveRequest { ID=1 }   LeaseKeepAliveResponse { header=1 ID=2 TTL=3 }
  *   AuthenticateRequest { name=1 password=2 }     AuthenticateResponse { header=1 token=2 }
  *   StatusResponse      { header=1 version=2 dbSize=3 dbSizeInUse=9 dbSizeQuota=12 }
  *
  * A gRPC message on the wire is `0:u8 length:u32 (big-endian) message`.
  */
-import type { Change, Commit, CommitResult, ShardStatus } from '../store.ts';
+import type { Change, Commit, CommitResult, KeyValue, Page, ShardStatus } from '../store.ts';
 import { fieldBytes, varintBytes, WireReader, WireWriter } from './wire.ts';
 
 export const GRPC_PREFIX_BYTES = 5;
@@ -58,7 +58,7 @@ export function encodeCommit(commit: Commit): Uint8Array[] {
   const firstBytes =
     fieldBytes(compare) + fieldBytes(fieldBytes(termPut)) + fieldBytes(fieldBytes(journalPut));
   const headBytes = GRPC_PREFIX_BYTES + firstBytes - entryLength;
-  const tail = encodeChanges(commit.changes);
+  const tail = encodeOperations(commit.changes);
 
   const inPlace = headBytes <= commit.entryAt;
   const head = inPlace ? commit.buffer : new Uint8Array(headBytes);
@@ -89,7 +89,7 @@ export function encodeCommit(commit: Commit): Uint8Array[] {
 const NOTHING = new Uint8Array(0);
 
 /** The changes as further `success` operations of a TxnRequest. */
-function encodeChanges(changes: readonly Change[]): Uint8Array {
+function encodeOperations(changes: readonly Change[]): Uint8Array {
   if (changes.length === 0) return NOTHING;
   const operations = changes.map(prepareChange);
   let bytes = 0;
@@ -182,6 +182,48 @@ export function decodeConfirm(message: Uint8Array): number {
     else reader.skip();
   }
   return revision;
+}
+
+/** A linearizable read of the keys in [from, to) that were written after `revision`. */
+export function encodeChanges(from: string, to: string, revision: number, limit: number): Uint8Array {
+  const key = encoder.encode(from);
+  const end = encoder.encode(to);
+  const numbers = 2 + varintBytes(limit) + varintBytes(revision + 1);
+  const out = framed(fieldBytes(key.length) + fieldBytes(end.length) + numbers);
+  out.field(0x0a, key);
+  out.field(0x12, end);
+  out.number(0x18, limit);
+  out.number(0x50, revision + 1);
+  return out.bytes;
+}
+
+export function decodePage(message: Uint8Array): Page {
+  const reader = new WireReader(message);
+  const entries: KeyValue[] = [];
+  let revision = 0;
+  let more = false;
+  while (reader.next()) {
+    if (reader.number === 1) revision = headerRevision(reader.message());
+    else if (reader.number === 2) entries.push(decodeKeyValue(reader.message()));
+    else if (reader.number === 3) more = reader.int() !== 0;
+    else reader.skip();
+  }
+  return { entries, revision, more };
+}
+
+function decodeKeyValue(reader: WireReader): KeyValue {
+  const entry: { key: string; value: Uint8Array; modRevision: number } = {
+    key: '',
+    value: NOTHING,
+    modRevision: 0,
+  };
+  while (reader.next()) {
+    if (reader.number === 1) entry.key = decoder.decode(reader.value());
+    else if (reader.number === 3) entry.modRevision = reader.int();
+    else if (reader.number === 5) entry.value = reader.value();
+    else reader.skip();
+  }
+  return entry;
 }
 
 /** `lease` is a decimal lease id. */

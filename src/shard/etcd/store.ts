@@ -3,7 +3,8 @@
  *
  * Two ways lead there. `commit`, `confirm` and `status` go over a connection
  * of our own (channel.ts) with requests written by hand (messages.ts), because
- * nearly all of a lane's time in the store is spent there. Everything else is
+ * nearly all of a lane's time in the store is spent there; so does `changes`,
+ * nearly all that an idle lane does. Everything else is
  * rare and goes through etcd3 (clients.ts, watch.ts).
  */
 import type { Etcd3, IRequestOp } from 'etcd3';
@@ -16,6 +17,7 @@ import type {
   CommitResult,
   KeyValue,
   Page,
+  RangeOptions,
   ShardStatus,
   ShardStore,
   Txn,
@@ -31,7 +33,9 @@ import { EtcdError, neverSent } from './failure.ts';
 import {
   decodeCommit,
   decodeConfirm,
+  decodePage,
   decodeStatus,
+  encodeChanges,
   encodeCommit,
   encodeConfirm,
   encodeEmpty,
@@ -129,11 +133,7 @@ export class EtcdStore implements ShardStore {
   }
 
   /** A page is also cut where it would grow far beyond LIMITS.pageBytesMax: `more` tells. */
-  async range(
-    from: string,
-    to: string,
-    options: { limit: number; keysOnly?: boolean; revision?: number },
-  ): Promise<Page> {
+  async range(from: string, to: string, options: RangeOptions): Promise<Page> {
     const keysOnly = options.keysOnly ?? false;
     const request = {
       key: Buffer.from(from),
@@ -146,6 +146,16 @@ export class EtcdStore implements ShardStore {
     const entries = answer.kvs.map(keyValue);
     if (!keysOnly) this.#pages.learn(from, entries);
     return { entries, revision: safeNumber(answer.header.revision), more: answer.more };
+  }
+
+  async changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
+    const request = [encodeChanges(from, to, revision, limit)];
+    const answer = await this.#channel.call(RANGE, request).catch((error: unknown) => {
+      if (this.#access.endpoints.length === 1) throw error;
+      // A read: the next member may answer.
+      return this.#channel.call(RANGE, request);
+    });
+    return this.#decode(decodePage, answer);
   }
 
   async txn(txn: Txn): Promise<TxnResult> {

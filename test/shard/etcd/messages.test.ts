@@ -6,10 +6,12 @@ import { describe, expect, it } from 'vitest';
 import {
   decodeCommit,
   decodeConfirm,
+  decodePage,
   decodeKeepAlive,
   decodeStatus,
   decodeToken,
   encodeAuthenticate,
+  encodeChanges,
   encodeCommit,
   encodeConfirm,
   encodeKeepAlive,
@@ -179,6 +181,26 @@ describe('answers', () => {
     );
   });
 
+  it('of a page', () => {
+    const entry = fc.record({ key, value: bytes(300), modRevision: revision });
+    fc.assert(
+      fc.property(header, fc.array(entry, { maxLength: 5 }), fc.boolean(), (head, entries, more) => {
+        const kvs = entries.map(({ key: name, value, modRevision }) => ({
+          key: Buffer.from(name),
+          value: Buffer.from(value),
+          create_revision: '3',
+          mod_revision: String(modRevision),
+          version: '9',
+          lease: '77',
+        }));
+        const answer = RANGE.responseSerialize({ header: head, kvs, more, count: '1000' });
+        const page = decodePage(answer);
+        expect([page.revision, page.more]).toEqual([Number(head.revision), more]);
+        expect(page.entries.map((one) => ({ ...one, value: Uint8Array.from(one.value) }))).toEqual(entries);
+      }),
+    );
+  });
+
   it('of a keep-alive, an authentication and a status', () => {
     fc.assert(
       fc.property(header, lease, fc.nat(), key, revision, (head, ID, ttl, token, size) => {
@@ -207,7 +229,14 @@ describe('answers', () => {
   it('that are not messages end in a WireError, never in anything else', () => {
     fc.assert(
       fc.property(bytes(60), (any) => {
-        for (const decode of [decodeCommit, decodeConfirm, decodeKeepAlive, decodeStatus, decodeToken]) {
+        for (const decode of [
+          decodeCommit,
+          decodeConfirm,
+          decodePage,
+          decodeKeepAlive,
+          decodeStatus,
+          decodeToken,
+        ]) {
           try {
             decode(any);
           } catch (error) {
@@ -226,6 +255,22 @@ describe('requests', () => {
       fc.property(key, (termKey) => {
         const read = RANGE.requestDeserialize(messageOf([encodeConfirm(termKey)]));
         expect(read).toEqual({ key: Buffer.from(termKey), limit: '1', keys_only: true });
+      }),
+    );
+  });
+
+  it('read what was written after a revision linearizably', () => {
+    const limit = fc.integer({ min: 1, max: 10_000 });
+    const after = revision.filter((number) => number < Number.MAX_SAFE_INTEGER);
+    fc.assert(
+      fc.property(key, key, after, limit, (from, to, number, most) => {
+        const read = RANGE.requestDeserialize(messageOf([encodeChanges(from, to, number, most)]));
+        expect(read).toEqual({
+          key: Buffer.from(from),
+          range_end: Buffer.from(to),
+          limit: String(most),
+          min_mod_revision: String(number + 1),
+        });
       }),
     );
   });
