@@ -47,7 +47,7 @@ export async function livingTerms(store: ShardStore): Promise<Map<string, TermRe
   const living = new Map<string, TermRecord>();
   let from = TERM_PREFIX;
   for (;;) {
-    const { entries, more } = await store.changes(from, prefixEnd(TERM_PREFIX), 0, TERMS_A_PAGE);
+    const { entries, more } = await store.changedAfter(from, prefixEnd(TERM_PREFIX), 0, TERMS_A_PAGE);
     for (const { key, value } of entries) living.set(key.slice(TERM_PREFIX.length), decodeTermRecord(value));
     if (!more) return living;
     from = `${entries[entries.length - 1].key}\0`;

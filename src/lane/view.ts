@@ -52,7 +52,7 @@ export class SlotView {
     let from = SLOT_PREFIX;
     let revision: number | undefined;
     for (;;) {
-      const page = await this.store.changes(from, prefixEnd(SLOT_PREFIX), this.known, SLOTS_A_PAGE);
+      const page = await this.store.changedAfter(from, prefixEnd(SLOT_PREFIX), this.known, SLOTS_A_PAGE);
       // All that is written while later pages are read comes with the watch, and with the next read.
       revision ??= page.revision;
       for (const { key, value, modRevision } of page.entries) this.take(key, value, modRevision, changed);

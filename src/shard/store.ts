@@ -115,7 +115,7 @@ export interface ShardStore {
   /** Linearizable page of the keys in [from, to), in key order. */
   range(from: string, to: string, options: RangeOptions): Promise<Page>;
   /** The same of those written after `revision` only, for what is asked often: `limit` entries have to fit in 8 MiB. */
-  changes(from: string, to: string, revision: number, limit: number): Promise<Page>;
+  changedAfter(from: string, to: string, revision: number, limit: number): Promise<Page>;
   txn(txn: Txn): Promise<TxnResult>;
 
   /**

@@ -35,7 +35,7 @@ export function describeReads(scene: () => Scene): void {
     const first = await s.put('d');
     const last = await s.put('b', 'e', 'a');
     const read = async (revision: number, limit: number, from = s.folder) => {
-      const page = await s.store.changes(from, s.end, revision, limit);
+      const page = await s.store.changedAfter(from, s.end, revision, limit);
       expect(page.revision).toBeGreaterThanOrEqual(last);
       return {
         found: page.entries.map(({ key, value, modRevision }) => [key, string(value), modRevision]),

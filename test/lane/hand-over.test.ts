@@ -112,7 +112,7 @@ describe('a newcomer', () => {
     await rig.until(() => a.said('terms').some(({ terms }) => terms.length === 2), 1_000);
     await rig.run(LIMITS.settleMs);
     // From when the owner looks who lives until it gives the first slots away: each slot is renewed once.
-    const looks = vi.spyOn(a.connection, 'changes');
+    const looks = vi.spyOn(a.connection, 'changedAfter');
     const renewed = new Map<number, { id: number; refused: number }>();
     const left = share(b, [a, b]);
     const lost = (): Heard | undefined => rig.heard.find(({ kind, by }) => kind === 'lost' && by === a);

@@ -18,7 +18,7 @@ async function ticks(rig: LaneRig, a: RigLane, ms: number): Promise<number> {
 describe('a lane that rests', () => {
   it('looks after its claims a few times a second, and asks the store once', async () => {
     const { rig, a } = await alone();
-    const asked = vi.spyOn(ModelConnection.prototype, 'changes');
+    const asked = vi.spyOn(ModelConnection.prototype, 'changedAfter');
     const found = await ticks(rig, a, 10_000);
     expect(found).toBeGreaterThanOrEqual(10_000 / LIMITS.laneRestMs - 1);
     expect(found).toBeLessThan(1.2 * (10_000 / LIMITS.laneRestMs));

@@ -140,9 +140,9 @@ export class ModelConnection implements ShardStore {
     );
   }
 
-  changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
+  changedAfter(from: string, to: string, revision: number, limit: number): Promise<Page> {
     return this.#call(`range ${from}`, LIMITS.commitTimeoutMs, () =>
-      this.#store.changes(from, to, revision, limit),
+      this.#store.changedAfter(from, to, revision, limit),
     );
   }
 

@@ -108,7 +108,7 @@ export class ModelStore {
     return { entries, revision: this.revision, more: false };
   }
 
-  changes(from: string, to: string, revision: number, limit: number): Page {
+  changedAfter(from: string, to: string, revision: number, limit: number): Page {
     const found: KeyValue[] = [];
     for (let i = lowerBound(this.#keys, from); i < this.#keys.length && this.#keys[i] < to; i++) {
       const entry = this.#read(this.#keys[i], Infinity);

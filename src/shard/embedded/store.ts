@@ -105,7 +105,7 @@ class EmbeddedStore implements ShardStore {
     return { entries: entries.slice(0, options.limit), revision, more: true };
   }
 
-  async changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
+  async changedAfter(from: string, to: string, revision: number, limit: number): Promise<Page> {
     this.#refresh();
     const entries: KeyValue[] = [];
     const range = { start: encodeBound(from), end: encodeBound(to), versions: true };

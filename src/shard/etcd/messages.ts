@@ -58,7 +58,7 @@ export function encodeCommit(commit: Commit): Uint8Array[] {
   const firstBytes =
     fieldBytes(compare) + fieldBytes(fieldBytes(termPut)) + fieldBytes(fieldBytes(journalPut));
   const headBytes = GRPC_PREFIX_BYTES + firstBytes - entryLength;
-  const tail = encodeOperations(commit.changes);
+  const tail = encodeChanges(commit.changes);
 
   const inPlace = headBytes <= commit.entryAt;
   const head = inPlace ? commit.buffer : new Uint8Array(headBytes);
@@ -89,7 +89,7 @@ export function encodeCommit(commit: Commit): Uint8Array[] {
 const NOTHING = new Uint8Array(0);
 
 /** The changes as further `success` operations of a TxnRequest. */
-function encodeOperations(changes: readonly Change[]): Uint8Array {
+function encodeChanges(changes: readonly Change[]): Uint8Array {
   if (changes.length === 0) return NOTHING;
   const operations = changes.map(prepareChange);
   let bytes = 0;
@@ -185,7 +185,7 @@ export function decodeConfirm(message: Uint8Array): number {
 }
 
 /** A linearizable read of the keys in [from, to) that were written after `revision`. */
-export function encodeChanges(from: string, to: string, revision: number, limit: number): Uint8Array {
+export function encodeChangedAfter(from: string, to: string, revision: number, limit: number): Uint8Array {
   const key = encoder.encode(from);
   const end = encoder.encode(to);
   const numbers = 2 + varintBytes(limit) + varintBytes(revision + 1);

@@ -3,9 +3,9 @@
  *
  * Two ways lead there. `commit`, `confirm` and `status` go over a connection
  * of our own (channel.ts) with requests written by hand (messages.ts), because
- * nearly all of a lane's time in the store is spent there; so does `changes`,
- * nearly all that an idle lane does. Everything else is
- * rare and goes through etcd3 (clients.ts, watch.ts).
+ * nearly all of a lane's time in the store is spent there; so does
+ * `changedAfter`, nearly all that an idle lane does. Everything else is rare and
+ * goes through etcd3 (clients.ts, watch.ts).
  */
 import type { Etcd3, IRequestOp } from 'etcd3';
 import type { ShardSettings } from '../../config/shards.ts';
@@ -35,7 +35,7 @@ import {
   decodeConfirm,
   decodePage,
   decodeStatus,
-  encodeChanges,
+  encodeChangedAfter,
   encodeCommit,
   encodeConfirm,
   encodeEmpty,
@@ -148,8 +148,8 @@ export class EtcdStore implements ShardStore {
     return { entries, revision: safeNumber(answer.header.revision), more: answer.more };
   }
 
-  async changes(from: string, to: string, revision: number, limit: number): Promise<Page> {
-    const request = [encodeChanges(from, to, revision, limit)];
+  async changedAfter(from: string, to: string, revision: number, limit: number): Promise<Page> {
+    const request = [encodeChangedAfter(from, to, revision, limit)];
     const answer = await this.#channel.call(RANGE, request).catch((error: unknown) => {
       if (this.#access.endpoints.length === 1) throw error;
       // A read: the next member may answer.

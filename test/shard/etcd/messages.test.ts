@@ -11,7 +11,7 @@ import {
   decodeStatus,
   decodeToken,
   encodeAuthenticate,
-  encodeChanges,
+  encodeChangedAfter,
   encodeCommit,
   encodeConfirm,
   encodeKeepAlive,
@@ -264,7 +264,7 @@ describe('requests', () => {
     const after = revision.filter((number) => number < Number.MAX_SAFE_INTEGER);
     fc.assert(
       fc.property(key, key, after, limit, (from, to, number, most) => {
-        const read = RANGE.requestDeserialize(messageOf([encodeChanges(from, to, number, most)]));
+        const read = RANGE.requestDeserialize(messageOf([encodeChangedAfter(from, to, number, most)]));
         expect(read).toEqual({
           key: Buffer.from(from),
           range_end: Buffer.from(to),
