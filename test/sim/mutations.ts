@@ -140,8 +140,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'journals are deleted while slot records name them',
     file: 'src/lane/janitor.ts',
-    find: '!living.has(term) && !named.terms.has(term)',
-    replace: '!living.has(term)',
+    find: 'if (!named.terms.has(term)) await',
+    replace: 'await',
     profile: 'kills',
     seeds: 100,
   },
@@ -230,8 +230,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/lane/recovery.ts',
     find: 'const timed = direct && record.segments.every((segment) => segment.term === me.term);',
     replace: 'const timed = direct || record.segments.length > 0;',
-    profile: 'kills',
-    seeds: 100,
+    tests: 'test/lane/hand-over-faults.test.ts',
   },
   {
     name: 'a slot is served on after it was frozen',

@@ -286,9 +286,12 @@ function checkServed(cluster: Cluster, op: OpRecord): void {
   cluster.violate('liveness', `${SETTLE_MS} ms after the last fault: ${describe(op)}`);
 }
 
-/** Its client let the session lapse: a grant that came in its last moments can't be promised any more. */
-function isOfLapsed(history: History, { wish, unheardAt }: OpRecord): boolean {
-  if (wish.session === '' || unheardAt === Infinity) return false;
+/**
+ * Its client let the session lapse, and was told in time that nobody knows: a
+ * grant that came in its last moments can't be promised any more.
+ */
+function isOfLapsed(history: History, { wish, unheardAt, sentAt: askedAt }: OpRecord): boolean {
+  if (wish.session === '' || unheardAt - askedAt > wish.waitMs + SERVED_MS) return false;
   const { sessionOps } = history;
   return !sessionOps.some(({ session, sentAt }) => session === wish.session && sentAt >= unheardAt);
 }
