@@ -12,7 +12,7 @@
  */
 import { LIMITS } from '../limits.ts';
 import type { Change, Compare, ShardStore } from '../shard/store.ts';
-import { prefixEnd } from '../shard/store.ts';
+import { eachChangedAfter } from '../shard/store.ts';
 import type { Placement } from '../slots/placement.ts';
 import {
   decodeTermRecord,
@@ -40,18 +40,13 @@ interface Claimable extends SeenRecord {
 /** Half the bound: each slot takes a compare of its own, and its dead owner may take another. */
 const SLOTS_A_TXN = LIMITS.txnOpsMax / 2 - 1;
 
-const TERMS_A_PAGE = 1_000;
-
 /** All terms whose key is there now. */
 export async function livingTerms(store: ShardStore): Promise<Map<string, TermRecord>> {
   const living = new Map<string, TermRecord>();
-  let from = TERM_PREFIX;
-  for (;;) {
-    const { entries, more } = await store.changedAfter(from, prefixEnd(TERM_PREFIX), 0, TERMS_A_PAGE);
-    for (const { key, value } of entries) living.set(key.slice(TERM_PREFIX.length), decodeTermRecord(value));
-    if (!more) return living;
-    from = `${entries[entries.length - 1].key}\0`;
-  }
+  await eachChangedAfter(store, TERM_PREFIX, 0, ({ key, value }) => {
+    living.set(key.slice(TERM_PREFIX.length), decodeTermRecord(value));
+  });
+  return living;
 }
 
 export interface Claimant {

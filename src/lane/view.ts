@@ -8,15 +8,13 @@
  */
 import type { Clock } from '../clock.ts';
 import { LIMITS } from '../limits.ts';
-import { prefixEnd, type ShardStore, type Watch, type WatchEvent } from '../shard/store.ts';
+import { eachChangedAfter, prefixEnd, type ShardStore, type Watch, type WatchEvent } from '../shard/store.ts';
 import { decodeSlotRecord, SLOT_PREFIX, type SlotRecord } from '../slots/records.ts';
 
 export interface SeenRecord {
   readonly record: SlotRecord;
   readonly modRevision: number;
 }
-
-const SLOTS_A_PAGE = 500;
 
 export class SlotView {
   readonly records = new Map<number, SeenRecord>();
@@ -49,19 +47,12 @@ export class SlotView {
   async read(): Promise<void> {
     const readAt = this.clock.now();
     const changed: number[] = [];
-    let from = SLOT_PREFIX;
-    let revision: number | undefined;
-    for (;;) {
-      const page = await this.store.changedAfter(from, prefixEnd(SLOT_PREFIX), this.known, SLOTS_A_PAGE);
-      // All that is written while later pages are read comes with the watch, and with the next read.
-      revision ??= page.revision;
-      for (const { key, value, modRevision } of page.entries) this.take(key, value, modRevision, changed);
-      if (!page.more) break;
-      from = `${page.entries[page.entries.length - 1].key}\0`;
-    }
-    this.known = revision;
+    // What is written while later pages are read comes with the watch, and with the next read.
+    this.known = await eachChangedAfter(this.store, SLOT_PREFIX, this.known, (entry) => {
+      this.take(entry.key, entry.value, entry.modRevision, changed);
+    });
     this.readAt = readAt;
-    if (!this.closed) this.watch ??= this.open(revision);
+    if (!this.closed) this.watch ??= this.open(this.known);
     this.tell(changed);
   }
 

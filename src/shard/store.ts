@@ -183,12 +183,38 @@ export async function eachEntry(
   options: { keysOnly?: boolean },
   visit: (entry: KeyValue) => void,
 ): Promise<void> {
+  await eachPage(prefix, (from, to) => store.range(from, to, { ...options, limit: KEYS_A_PAGE }), visit);
+}
+
+/** So many slot records, the largest of what is read so, are some hundred KB. */
+const CHANGED_A_PAGE = 500;
+
+/**
+ * As eachEntry, those written after `revision` only. Returns the revision of the
+ * first page: what is written later may be missing.
+ */
+export function eachChangedAfter(
+  store: ShardStore,
+  prefix: string,
+  revision: number,
+  visit: (entry: KeyValue) => void,
+): Promise<number> {
+  return eachPage(prefix, (from, to) => store.changedAfter(from, to, revision, CHANGED_A_PAGE), visit);
+}
+
+async function eachPage(
+  prefix: string,
+  read: (from: string, to: string) => Promise<Page>,
+  visit: (entry: KeyValue) => void,
+): Promise<number> {
   const to = prefixEnd(prefix);
   let from = prefix;
+  let revision: number | undefined;
   for (;;) {
-    const page = await store.range(from, to, { ...options, limit: KEYS_A_PAGE });
+    const page = await read(from, to);
+    revision ??= page.revision;
     for (const entry of page.entries) visit(entry);
-    if (!page.more || page.entries.length === 0) return;
+    if (!page.more || page.entries.length === 0) return revision;
     from = `${page.entries[page.entries.length - 1].key}\0`;
   }
 }

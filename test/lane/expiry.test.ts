@@ -1,4 +1,4 @@
-/** Very many claims that end at once: they are taken in bites, and requests go on in between. */
+/** Claims that end by time: very many at once, in bites between requests, and one while an answer about it is under way. */
 import { describe, expect, it, vi } from 'vitest';
 import { LIMITS, ttlPadMs } from '../../src/limits.ts';
 import { ShardError } from '../../src/shard/store.ts';

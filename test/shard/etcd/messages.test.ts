@@ -151,6 +151,17 @@ const header = fc.record({
   raft_term: uint64,
 });
 
+/** A KeyValue as etcd sends it, with all that is not asked for; without a value. */
+function kvOf(name: string, modRevision: number): object {
+  return {
+    key: Buffer.from(name),
+    create_revision: '3',
+    mod_revision: String(modRevision),
+    version: '9',
+    lease: '77',
+  };
+}
+
 describe('answers', () => {
   it('of a commit', () => {
     fc.assert(
@@ -167,14 +178,7 @@ describe('answers', () => {
   it('of a confirmation', () => {
     fc.assert(
       fc.property(header, fc.option(revision), (head, mod) => {
-        const kv = {
-          key: Buffer.from('k'),
-          create_revision: '3',
-          mod_revision: String(mod),
-          version: '9',
-          lease: '77',
-        };
-        const kvs = mod === null ? [] : [kv];
+        const kvs = mod === null ? [] : [kvOf('k', mod)];
         const answer = RANGE.responseSerialize({ header: head, kvs, more: false, count: String(kvs.length) });
         expect(decodeConfirm(answer)).toBe(mod ?? 0);
       }),
@@ -186,12 +190,8 @@ describe('answers', () => {
     fc.assert(
       fc.property(header, fc.array(entry, { maxLength: 5 }), fc.boolean(), (head, entries, more) => {
         const kvs = entries.map(({ key: name, value, modRevision }) => ({
-          key: Buffer.from(name),
+          ...kvOf(name, modRevision),
           value: Buffer.from(value),
-          create_revision: '3',
-          mod_revision: String(modRevision),
-          version: '9',
-          lease: '77',
         }));
         const answer = RANGE.responseSerialize({ header: head, kvs, more, count: '1000' });
         const page = decodePage(answer);
